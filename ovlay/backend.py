@@ -1,0 +1,155 @@
+"""The driver interface: what a way of getting a writable target must be able to say and to plan.
+
+A driver answers questions and returns plans; it never changes the host. It is a subclass of `Backend` in a
+distribution of its own or of ovlay, named in the entry-point group ``ovlay.backends``. How to write one is in
+docs/drivers.md; `ovlay.testing.contract` has the tests that every driver must pass.
+"""
+
+from __future__ import annotations
+
+import abc
+from typing import TYPE_CHECKING, ClassVar
+
+from ovlay.errors import StateForbids, Unsupported
+from ovlay.model import AnomalyKind, Mode, Owner, Persistence
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from ovlay.host import Host
+    from ovlay.kernel import Mount
+    from ovlay.model import Anomaly, Base, Layer, Probe, Status
+    from ovlay.plan.step import Plan, Step
+    from ovlay.requests import InstallFile
+
+
+class Backend(abc.ABC):
+    """One way to put an overlay on a target.
+
+    ``name`` is the entry point's name.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, host: Host, target: str) -> None:
+        """``target`` is an absolute, normalised path of the host."""
+        self.host = host
+        self.target = target
+
+    @classmethod
+    def make_host(cls, root: str) -> Host:
+        """The host that this driver works on by default. Only a driver that plays a host overrides this."""
+        from ovlay.host import Host
+
+        return Host(root)
+
+    # --- what a driver must say --------------------------------------------------------------------------------
+
+    @property
+    @abc.abstractmethod
+    def modes(self) -> frozenset[Mode]:
+        """Exactly what `plan_enable` can do on this host."""
+
+    @abc.abstractmethod
+    def probe(self) -> Probe:
+        """Whether this driver fits the host, and why. Reads files only, starts no process, never raises."""
+
+    @abc.abstractmethod
+    def plan_enable(self, mode: Mode) -> Plan:
+        """How to get an overlay of this mode on the target; a plan with no steps where it is so already.
+
+        Raises `Unsupported` for a mode that is not in ``modes``, and `StateForbids` where it cannot be done now.
+        """
+
+    @abc.abstractmethod
+    def plan_unmount(self, *, lazy: bool) -> Plan:
+        """How to take the overlay away; a plan with no steps where there is none.
+
+        Raises `StateForbids` where that would harm the system, or where the overlay is not ours to take away.
+        """
+
+    # --- what a driver may know better -------------------------------------------------------------------------
+
+    def owner(self, mount: Mount) -> Owner:
+        """Who put this mount on the target."""
+        if not mount.is_overlay:
+            return Owner.IMAGE
+        return {"ovlay": Owner.OVLAY, "sysext": Owner.SYSEXT}.get(mount.source, Owner.FOREIGN)
+
+    def persistence(self, mount: Mount) -> Persistence:
+        """Whether the changes in this overlay are there after a reboot."""
+        return Persistence.TRANSIENT
+
+    def upper_candidates(self, mount: Mount) -> Iterable[str]:
+        """Paths that may lead to the overlay's upper directory, likeliest first. Each is proven before it is used."""
+        return (mount.upper,) if mount.upper is not None and mount.upper.startswith("/") else ()
+
+    def flag(self) -> str | None:
+        """The host tool's own word for the state, None where it says locked or says nothing."""
+        return None
+
+    def base(self) -> Base | None:
+        """What the overlay lies on."""
+        from ovlay.survey import plain_base
+
+        return plain_base(self.host, "directory")
+
+    def anomalies(self, overlay: Layer | None) -> Iterable[Anomaly]:
+        """What is odd that only this driver can know. ``overlay`` is the active one, or None."""
+        return ()
+
+    # --- what comes of it --------------------------------------------------------------------------------------
+
+    def status(self) -> Status:
+        """The evidence about the target. Changes nothing, starts no process."""
+        from ovlay.survey import take_survey
+
+        return take_survey(self)
+
+    def plan_install(self, files: Sequence[InstallFile]) -> Plan:
+        """How to put these files into the overlay; only what differs is planned.
+
+        Raises `NotActive` where there is no overlay, `InvalidInput` for a source or destination that cannot be,
+        `StateForbids` for a destination that leads out of the overlay, `NoSpace` where it would not fit.
+        """
+        from ovlay.files.installing import plan_files
+
+        return plan_files(self.host, self.status(), files)
+
+    def demand_mode(self, mode: Mode) -> None:
+        """Raise `Unsupported` where ``modes`` has not this mode."""
+        if mode not in self.modes:
+            can = "; ".join(sorted(str(known) for known in self.modes))
+            raise Unsupported(f"the driver {self.name} cannot make a {mode} overlay", remedy=f"it can make: {can}")
+
+    def plan_change(self, status: Status, mode: Mode) -> Plan:
+        """From an active overlay to ``mode``: nothing, or a change of access that keeps what is in it.
+
+        Raises `StateForbids` where there is no safe way.
+        """
+        from ovlay.plan.mounting import SetAccess
+        from ovlay.plan.step import Plan
+
+        overlay = status.overlay
+        assert overlay is not None
+        assert status.mode is not None
+        if status.mode == mode:
+            return Plan(reason=f"a {mode} overlay is on {self.target} already")
+        if status.mode.persistence is not mode.persistence:
+            raise StateForbids(
+                f"a {status.mode} overlay is on {self.target}, and a {mode} one was asked for",
+                remedy="take it away with `ovlay unmount` first; what is in it goes",
+            )
+        if status.stack[-1].mount_id != overlay.mount_id:
+            raise StateForbids(
+                f"the {status.mode} overlay on {self.target} lies under another mount ({status.stack[-1].source})",
+                remedy="take away what lies over it first",
+            )
+        steps: tuple[Step, ...] = (SetAccess(self.target, overlay.mount_id, mode.access),)
+        return Plan(steps)
+
+    def refuse_foreign(self, status: Status) -> None:
+        """Raise `StateForbids` where something is on the target that a new overlay must not cover."""
+        for anomaly in status.anomalies:
+            if anomaly.kind in (AnomalyKind.FOREIGN_OVERLAY, AnomalyKind.HIDDEN_BY_SYSEXT, AnomalyKind.DEPTH_LIMIT):
+                raise StateForbids(anomaly.detail, remedy=anomaly.remedy)

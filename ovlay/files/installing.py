@@ -1,0 +1,156 @@
+"""From files that are asked for to the steps that are still needed."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import stat
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from ovlay.errors import InvalidInput, NoSpace, NotActive, NotPermitted, StateForbids
+from ovlay.files.destination import below, opened_parent
+from ovlay.files.source import Content, content_of, opened_source
+from ovlay.model import AnomalyKind, Persistence
+from ovlay.plan.placing import MakeLeadingDirectory, PlaceFile
+from ovlay.plan.step import Plan, Step
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ovlay.host import Host
+    from ovlay.model import Status
+    from ovlay.requests import InstallFile
+
+_SPARE = 1 << 20  # bytes that stay free: directories and attributes take room too
+
+
+def plan_files(host: Host, status: Status, files: Sequence[InstallFile]) -> Plan:
+    """The steps for what differs from what is there; raises as `ovlay.backend.Backend.plan_install` says."""
+    _demand_overlay(status)
+    durable = status.mode is not None and status.mode.persistence is Persistence.PERSISTENT
+    steps: list[Step] = []
+    made: set[str] = set()
+    seen: set[str] = set()
+    needed = 0
+    with ExitStack() as stack:
+        root = os.open(host.path(status.target), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        stack.callback(os.close, root)
+        for file in files:
+            relative = below(status.target, file.destination)
+            if relative in seen:
+                raise InvalidInput(f"{file.destination} is given twice")
+            seen.add(relative)
+            step = _wanted(host, status.target, relative, file, durable=durable)
+            there, missing = _find(root, status.target, relative)
+            if missing and not file.make_parents:
+                raise InvalidInput(
+                    f"{status.target}/{posixpath.dirname(relative)}: there is no such directory",
+                    remedy="make it with -D (--make-parents), which makes all directories on the way",
+                )
+            for path in missing:
+                if path not in made:
+                    made.add(path)
+                    steps.append(MakeLeadingDirectory(status.target, path, 0o755, *host.default_owner))
+            if not (there and _is_so(root, status.target, relative, step)):
+                needed += step.size
+                steps.append(step)
+    if status.backing is not None and needed + _SPARE > status.backing.free and steps:
+        raise NoSpace(
+            f"{needed} bytes do not fit: the {status.backing.fstype} behind {status.target} has {status.backing.free} free",
+            remedy="make room there, or give the overlay a larger filesystem",
+        )
+    return Plan(tuple(steps), "" if steps else "all files are there already, with the same content, mode and owner")
+
+
+def _demand_overlay(status: Status) -> None:
+    if not status.active:
+        raise NotActive(f"there is no overlay on {status.target}", remedy="enable one first: `ovlay enable`")
+    if status.has(AnomalyKind.HIDDEN_BY_SYSEXT):
+        raise StateForbids(
+            f"the overlay on {status.target} is hidden by merged system extensions",
+            remedy="run `systemd-sysext unmerge` first",
+        )
+
+
+def _wanted(host: Host, target: str, relative: str, file: InstallFile, *, durable: bool) -> PlaceFile:
+    if not 0 <= file.mode <= 0o7777:
+        raise InvalidInput(f"mode {file.mode:o} is not between 0 and 7777")
+    with opened_source(file.source) as descriptor:
+        content = content_of(descriptor)
+    uid, gid = host.default_owner
+    return PlaceFile(
+        source=os.path.abspath(file.source),
+        target=target,
+        path=relative,
+        size=content.size,
+        sha256=content.sha256,
+        mode=file.mode,
+        uid=uid if file.owner is None else _user(file.owner),
+        gid=gid if file.group is None else _group(file.group),
+        durable=durable,
+    )
+
+
+def _find(root: int, target: str, relative: str) -> tuple[bool, list[str]]:
+    """Whether something is there, and which directories on the way are missing, outermost first."""
+    missing: list[str] = []
+    parent = relative
+    while True:
+        try:
+            with opened_parent(root, target, parent) as descriptor:
+                if missing:
+                    return False, missing
+                try:
+                    found = os.stat(posixpath.basename(relative), dir_fd=descriptor, follow_symlinks=False)
+                except FileNotFoundError:
+                    return False, []
+                if stat.S_ISDIR(found.st_mode):
+                    raise InvalidInput(f"{target}/{relative} is a directory", remedy="name the file in it")
+                return True, []
+        except FileNotFoundError:
+            parent = posixpath.dirname(parent)
+            missing.insert(0, parent)
+
+
+def _is_so(root: int, target: str, relative: str, step: PlaceFile) -> bool:
+    """Whether the file that is there is what the step would make of it."""
+    with opened_parent(root, target, relative) as parent:
+        try:
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+            there = os.open(posixpath.basename(relative), flags, dir_fd=parent)
+        except PermissionError as error:
+            raise NotPermitted(f"{target}/{relative}: may not be read", remedy="run it as root") from error
+        except OSError:
+            return False
+    try:
+        found = os.fstat(there)
+        if not stat.S_ISREG(found.st_mode) or found.st_size != step.size:
+            return False
+        if (stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid) != (step.mode, step.uid, step.gid):
+            return False
+        return content_of(there) == Content(step.size, step.sha256)
+    finally:
+        os.close(there)
+
+
+def _user(name: str | int) -> int:
+    import pwd
+
+    if isinstance(name, int) or name.isdecimal():
+        return int(name)
+    try:
+        return pwd.getpwnam(name).pw_uid
+    except KeyError:
+        raise InvalidInput(f"there is no user {name!r}") from None
+
+
+def _group(name: str | int) -> int:
+    import grp
+
+    if isinstance(name, int) or name.isdecimal():
+        return int(name)
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise InvalidInput(f"there is no group {name!r}") from None

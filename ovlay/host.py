@@ -1,0 +1,289 @@
+"""The only door to the operating system: files, host tools, who we are, and the kernel.
+
+Drivers and steps reach the system through a `Host` and nothing else, so that the same driver runs on a real host,
+on a recorded one and on a simulated one. Paths are the host's own; `Host.path` says where they are found.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import stat
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from ovlay.errors import Conflict, ToolFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
+
+    from ovlay.kernel import Kernel, Mount
+
+TOOL_PATH = ("/usr/sbin", "/usr/bin", "/sbin", "/bin")
+"""Where host tools are looked for. The caller's PATH is never used: privileged code trusts nothing a user can write."""
+
+STATE_DIR = "/run/ovlay"
+"""What ovlay must remember until the next boot: locks and the views that a lazy unmount left behind."""
+
+DATA_DIR = "/var/lib/ovlay"
+"""Uppers that do not fit into memory. Only root can enter it. Never /var/tmp: cleaners empty it under a live /usr."""
+
+READ_LIMIT = 16 << 20
+
+# The marker files of containers and what runs them: systemd's container interface, podman, docker, toolbox, flatpak.
+_CONTAINER_MARKS = (
+    ("/run/.toolboxenv", "toolbox"),
+    ("/run/.containerenv", "podman"),
+    ("/.dockerenv", "docker"),
+    ("/.flatpak-info", "flatpak"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """How a host tool ended: its exit status (negative: the signal), and what it printed."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+class Host:
+    """A running system, or what stands for one below ``root``."""
+
+    def __init__(self, root: str = "/", *, kernel: Kernel | None = None, scratch: str | None = None) -> None:
+        """``scratch`` takes the place of `STATE_DIR` and `DATA_DIR`, for one who may write to neither."""
+        self.root = posixpath.normpath(os.path.abspath(root))
+        self._kernel = kernel
+        self._scratch = scratch
+
+    @cached_property
+    def kernel(self) -> Kernel:
+        """The kernel of this host."""
+        if self._kernel is not None:
+            return self._kernel
+        from ovlay.kernel.linux import LinuxKernel
+
+        return LinuxKernel()
+
+    # --- questions ---------------------------------------------------------------------------------------------
+
+    def path(self, inside: str) -> str:
+        """Where the host's path ``inside`` is found by this process."""
+        return inside if self.root == "/" else self.root + posixpath.normpath("/" + inside.lstrip("/"))
+
+    def read(self, inside: str, *, limit: int = READ_LIMIT) -> str | None:
+        """The text of a file (at most ``limit`` bytes of it), or None where it is missing, no file, or not for us."""
+        try:
+            descriptor = os.open(self.path(inside), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        except OSError:
+            return None
+        try:
+            chunks = []
+            while limit > 0 and (chunk := os.read(descriptor, min(limit, 1 << 20))):
+                chunks.append(chunk)
+                limit -= len(chunk)
+        except OSError:
+            return None
+        finally:
+            os.close(descriptor)
+        return b"".join(chunks).decode("utf-8", "surrogateescape")
+
+    def entries(self, inside: str) -> tuple[str, ...]:
+        """The names in a directory, sorted; () where it is missing or not for us."""
+        try:
+            return tuple(sorted(os.listdir(self.path(inside))))
+        except OSError:
+            return ()
+
+    def exists(self, inside: str) -> bool:
+        """Whether there is anything of that name, a dangling link too."""
+        return os.path.lexists(self.path(inside))
+
+    def is_directory(self, inside: str) -> bool:
+        """Whether the path leads to a directory."""
+        return os.path.isdir(self.path(inside))
+
+    def read_link(self, inside: str) -> str | None:
+        """The text of a symbolic link, or None."""
+        try:
+            return os.readlink(self.path(inside))
+        except OSError:
+            return None
+
+    def find_tool(self, name: str) -> str | None:
+        """The path of a host tool in `TOOL_PATH`, or None."""
+        for directory in TOOL_PATH:
+            candidate = f"{directory}/{name}"
+            try:
+                mode = os.stat(self.path(candidate)).st_mode
+            except OSError:
+                continue
+            if stat.S_ISREG(mode) and mode & 0o111:
+                return candidate
+        return None
+
+    @property
+    def euid(self) -> int:
+        """The effective user id that steps run with."""
+        return os.geteuid()
+
+    @cached_property
+    def state_dir(self) -> str:
+        """Where ovlay keeps what the next boot forgets: `STATE_DIR`, in a user namespace the user's runtime directory."""
+        if self._scratch is not None:
+            return self._scratch + "/state"
+        if not self.in_user_namespace:
+            return STATE_DIR
+        import platformdirs
+
+        return platformdirs.user_runtime_dir("ovlay", appauthor=False)
+
+    @cached_property
+    def data_dir(self) -> str:
+        """Where ovlay keeps uppers: `DATA_DIR`, in a user namespace the user's state directory."""
+        if self._scratch is not None:
+            return self._scratch + "/data"
+        if not self.in_user_namespace:
+            return DATA_DIR
+        import platformdirs
+
+        return platformdirs.user_state_dir("ovlay", appauthor=False)
+
+    @cached_property
+    def in_user_namespace(self) -> bool:
+        """Whether uid 0 is not the machine's root here: user_namespaces(7), /proc/self/uid_map."""
+        words = (self.read("/proc/self/uid_map") or "").split()
+        return bool(words) and words[:3] != ["0", "0", "4294967295"]
+
+    @cached_property
+    def container(self) -> str | None:
+        """The kind of container that this is, or None on a host (systemd's container interface, and marker files)."""
+        for mark, kind in _CONTAINER_MARKS:
+            if self.exists(mark):
+                return kind
+        return (self.read("/run/systemd/container") or "").strip() or None
+
+    @cached_property
+    def boot_id(self) -> str:
+        """The random id of this boot: random(4)."""
+        return (self.read("/proc/sys/kernel/random/boot_id") or "unknown").strip()
+
+    @cached_property
+    def os_release(self) -> dict[str, str]:
+        """os-release(5) of the host, {} where there is none."""
+        text = self.read("/etc/os-release") or self.read("/usr/lib/os-release") or ""
+        pairs = (line.split("=", 1) for line in text.splitlines() if "=" in line and not line.startswith("#"))
+        return {key.strip(): value.strip().strip("\"'") for key, value in pairs}
+
+    def mounts_at(self, target: str) -> tuple[Mount, ...]:
+        """The mounts on ``target`` as the table shows them now, lowest first."""
+        return self.kernel.mounts().stack(target)
+
+    @property
+    def default_owner(self) -> tuple[int, int]:
+        """The user and group id of what is placed with no owner given."""
+        return os.geteuid(), os.getegid()
+
+    # --- changes: for steps only -------------------------------------------------------------------------------
+
+    def run(self, argv: Sequence[str], *, timeout: float = 120) -> Finished:
+        """Run a host tool by its absolute path with a clean environment, and wait at most ``timeout`` seconds.
+
+        Raises `ToolFailed` where it cannot be started or does not end in time; a status other than 0 does not raise.
+        """
+        import subprocess
+
+        environment = {"PATH": ":".join(TOOL_PATH), "LC_ALL": "C.UTF-8", "HOME": "/", "TERM": "dumb"}
+        try:
+            done = subprocess.run(
+                list(argv),
+                env=environment,
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=timeout,
+                check=False,
+                encoding="utf-8",
+                errors="backslashreplace",
+            )
+        except subprocess.TimeoutExpired as error:
+            raise ToolFailed(
+                f"{argv[0]} did not end within {timeout:g} seconds and was killed",
+                remedy="look at `ovlay status`, then try again",
+                argv=argv,
+            ) from error
+        except OSError as error:
+            raise ToolFailed(f"cannot run {argv[0]}: {error.strerror}", argv=argv) from error
+        return Finished(done.returncode, done.stdout, done.stderr)
+
+    def make_directory(self, inside: str, *, mode: int = 0o755) -> None:
+        """Make one directory with exactly this mode; FileExistsError where there is anything of that name."""
+        os.mkdir(self.path(inside), 0o700)
+        os.chmod(self.path(inside), mode)
+
+    def make_private_directory(self, inside: str) -> None:
+        """See to it that this directory is there, is ours, and that nobody else can enter it (mode 0700).
+
+        Raises `Conflict` where somebody else's directory, or a link, is in its place.
+        """
+        path = self.path(inside)
+        os.makedirs(posixpath.dirname(path), mode=0o755, exist_ok=True)
+        try:
+            os.mkdir(path, 0o700)
+        except FileExistsError:
+            found = os.lstat(path)
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+                raise Conflict(
+                    f"{inside} is not a directory that only we can write", remedy=f"remove {inside}, then try again"
+                ) from None
+
+    def write(self, inside: str, text: str, *, mode: int = 0o644) -> None:
+        """Write a file whole: under a temporary name beside it, then renamed."""
+        path = self.path(inside)
+        temporary = f"{path}.ovlay-{os.getpid()}"
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as stream:
+                stream.write(text)
+                os.fchmod(stream.fileno(), mode)
+            os.rename(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+
+    def remove(self, inside: str) -> None:
+        """Remove a file or an empty directory; nothing happens where there is none."""
+        path = self.path(inside)
+        try:
+            os.rmdir(path) if os.path.isdir(path) and not os.path.islink(path) else os.unlink(path)
+        except FileNotFoundError:
+            return
+
+    def remove_tree(self, inside: str) -> None:
+        """Remove a directory and all below it, following no link and crossing into no other filesystem."""
+        import shutil
+
+        shutil.rmtree(self.path(inside), ignore_errors=False)
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Hold the one lock under which plans are made and executed; waits for another ovlay to end."""
+        return _locked(self)
+
+
+@contextmanager
+def _locked(host: Host) -> Iterator[None]:
+    import fcntl
+
+    host.make_private_directory(host.state_dir)
+    descriptor = os.open(
+        host.path(host.state_dir + "/lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+    )
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

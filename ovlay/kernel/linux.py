@@ -1,0 +1,280 @@
+"""The real kernel: mounts by the new mount API, and what they show.
+
+See mount_setattr(2), open_tree(2), fsopen(2), move_mount(2) (the man-pages project since 6.16), and the kernel's
+Documentation/filesystems/overlayfs.rst.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from typing import TYPE_CHECKING
+
+from ovlay.errors import Conflict, SystemCallFailed
+from ovlay.kernel import Kernel
+from ovlay.kernel.mountinfo import Mount, MountTable, parse_mountinfo
+from ovlay.model import Access, Backing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from ovlay.model import Holder
+
+_VALUE_LIMIT = 255  # bytes of an fsconfig(2) value: strndup_user(..., 256) in the kernel's fs/fsopen.c
+
+
+class LinuxKernel(Kernel):
+    """The kernel under this process, in this process's mount namespace."""
+
+    def mounts(self) -> MountTable:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as stream:
+            return parse_mountinfo(stream.read())
+
+    def supports(self, fstype: str) -> bool:
+        with contextlib.suppress(OSError), open("/proc/filesystems", encoding="ascii") as stream:
+            if any(line.split()[-1:] == [fstype] for line in stream):
+                return True
+        return os.path.exists(f"/lib/modules/{os.uname().release}/kernel/fs/{fstype}fs") or os.path.exists(
+            f"/lib/modules/{os.uname().release}/kernel/fs/{fstype}"
+        )
+
+    def writable(self, path: str) -> bool:
+        return os.access(path, os.W_OK, effective_ids=True)
+
+    def backing(self, path: str) -> Backing | None:
+        try:
+            space = os.statvfs(path)
+        except OSError:
+            return None
+        mount = self.mounts().covering(os.path.realpath(path))
+        fstype = mount.fstype if mount is not None else "unknown"
+        total = space.f_blocks * space.f_frsize
+        return Backing(
+            fstype=fstype,
+            in_memory=fstype in ("tmpfs", "ramfs"),
+            total=total,
+            used=total - space.f_bfree * space.f_frsize,
+            free=space.f_bavail * space.f_frsize,
+        )
+
+    def is_upper(self, mount: Mount, candidate: str) -> bool:
+        try:
+            merged, upper = os.stat(mount.mount_point), os.lstat(candidate)
+        except OSError:
+            return False
+        if f"{os.major(merged.st_dev)}:{os.minor(merged.st_dev)}" != mount.device:
+            return False  # something else is mounted over it: nothing can be proven from here
+        # The merged root reports the upper root's own attributes; overlayfs never writes to them behind its back.
+        return _identity(merged) == _identity(upper)
+
+    def mount_overlay(
+        self, target: str, *, lower: Sequence[str], upper: str, work: str, access: Access, source: str
+    ) -> int:
+        from ovlay.kernel import libc
+
+        with contextlib.ExitStack() as stack:
+            context = libc.fsopen("overlay")
+            stack.callback(os.close, context)
+            short = [_short(stack, path) for path in (*lower, upper, work)]
+            libc.fsconfig_string(context, "source", source)
+            _set_lower(context, short[:-2])
+            libc.fsconfig_string(context, "upperdir", short[-2])
+            libc.fsconfig_string(context, "workdir", short[-1])
+            if _in_user_namespace():
+                libc.fsconfig_flag(context, "userxattr")
+            if access is Access.READ_ONLY:
+                libc.fsconfig_flag(context, "ro")
+            libc.fsconfig_create(context)
+            mount = libc.fsmount(context, read_only=access is Access.READ_ONLY)
+            stack.callback(os.close, mount)
+            libc.move_mount(mount, target)
+            return _mount_id(mount)
+
+    def mount_tmpfs(self, path: str, *, size: int | None, mode: int, source: str) -> int:
+        from ovlay.kernel import libc
+
+        with contextlib.ExitStack() as stack:
+            context = libc.fsopen("tmpfs")
+            stack.callback(os.close, context)
+            libc.fsconfig_string(context, "source", source)
+            libc.fsconfig_string(context, "mode", f"{mode:o}")
+            if size is not None:
+                libc.fsconfig_string(context, "size", str(size))
+            libc.fsconfig_create(context)
+            mount = libc.fsmount(context)
+            stack.callback(os.close, mount)
+            libc.move_mount(mount, path)
+            return _mount_id(mount)
+
+    def unmount(self, mount: Mount, *, lazy: bool) -> None:
+        from ovlay.kernel import libc
+
+        self._demand_topmost(mount)
+        libc.umount(mount.mount_point, lazy=lazy)
+
+    def set_access(self, mount: Mount, access: Access) -> None:
+        from ovlay.kernel import libc
+
+        self._demand_topmost(mount)
+        read_only = access is Access.READ_ONLY
+        descriptor = libc.open_tree(mount.mount_point, clone=False)
+        try:
+            if read_only:
+                libc.mount_set_read_only(descriptor, read_only)
+            _set_superblock(descriptor, access)
+            if not read_only:
+                libc.mount_set_read_only(descriptor, read_only)
+        finally:
+            os.close(descriptor)
+
+    def slide_beneath(self, mount: Mount, source: str) -> None:
+        from ovlay.kernel import libc
+
+        self._demand_topmost(mount)
+        clone = libc.open_tree(source)
+        try:
+            libc.mount_set_read_only(clone, read_only=True)
+            libc.move_mount(clone, mount.mount_point, beneath=True)
+        finally:
+            os.close(clone)
+
+    @contextlib.contextmanager
+    def carry(self, points: Sequence[str], *, detach: bool) -> Iterator[None]:
+        from ovlay.kernel import libc
+
+        with contextlib.ExitStack() as stack:
+            clones = []
+            for point in points:
+                clone = libc.open_tree(point, recursive=True)
+                stack.callback(os.close, clone)
+                clones.append((point, clone))
+            if detach:
+                for point, _ in reversed(clones):
+                    libc.umount(point, lazy=True)
+            done = detach
+            try:
+                yield
+                done = True
+            finally:
+                if done:
+                    for point, clone in clones:
+                        libc.move_mount(clone, point)
+
+    @contextlib.contextmanager
+    def writable_view(self, target: str) -> Iterator[int]:
+        from ovlay.kernel import libc
+
+        mount = self.mounts().covering(target)
+        if mount is None or not (mount.read_only or mount.superblock_read_only):
+            descriptor = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                yield descriptor
+            finally:
+                os.close(descriptor)
+            return
+        if mount.mount_point != target or not mount.is_overlay or mount.upper is None:
+            raise Conflict(f"what is mounted on {target} is read-only and is no overlay with an upper directory")
+        clone = libc.open_tree(target)  # not recursive: mounts below the target are not in the view
+        restore = mount.superblock_read_only
+        try:
+            if restore:
+                _set_superblock(clone, Access.READ_WRITE)
+            libc.mount_set_read_only(clone, read_only=False)
+            view = os.open(f"/proc/self/fd/{clone}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                yield view
+            finally:
+                os.close(view)
+        finally:
+            # The superblock's flag is seen by everyone: it goes back even after a failure, once nothing is open.
+            try:
+                if restore:
+                    _set_superblock(clone, Access.READ_ONLY)
+            finally:
+                os.close(clone)
+
+    @contextlib.contextmanager
+    def writable_directory(self, path: str) -> Iterator[int]:
+        from ovlay.kernel import libc
+
+        clone = libc.open_tree(path)
+        try:
+            libc.mount_set_read_only(clone, read_only=False)
+            descriptor = os.open(f"/proc/self/fd/{clone}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                yield descriptor
+            finally:
+                os.close(descriptor)
+        finally:
+            os.close(clone)
+
+    def holders(self, mounts: Iterable[Mount]) -> tuple[Holder, ...]:
+        from ovlay.kernel.holders import find_holders
+
+        return find_holders(mounts)
+
+    def held_by_us(self, mount: Mount) -> bool:
+        from ovlay.kernel.holders import held_by_us
+
+        return held_by_us(mount)
+
+    def _demand_topmost(self, mount: Mount) -> None:
+        stack = self.mounts().stack(mount.mount_point)
+        if not stack or stack[-1].mount_id != mount.mount_id or stack[-1].device != mount.device:
+            raise Conflict(
+                f"the mount on {mount.mount_point} is no longer the one that was looked at",
+                remedy="look at `ovlay status`, then try again",
+            )
+
+
+def _identity(found: os.stat_result) -> tuple[int, ...]:
+    return (found.st_ctime_ns, found.st_mtime_ns, found.st_mode, found.st_uid, found.st_gid)
+
+
+def _in_user_namespace() -> bool:
+    with open("/proc/self/uid_map", encoding="ascii") as stream:
+        return stream.read().split()[:3] != ["0", "0", "4294967295"]
+
+
+def _short(stack: contextlib.ExitStack, path: str) -> str:
+    """A name for ``path`` that fits into an fsconfig value; the path itself wherever it can, as mountinfo shows it."""
+    if len(os.fsencode(path)) <= _VALUE_LIMIT:
+        return path
+    descriptor = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    stack.callback(os.close, descriptor)
+    return f"/proc/self/fd/{descriptor}"
+
+
+def _set_lower(context: int, layers: Sequence[str]) -> None:
+    from ovlay.kernel import libc
+
+    try:
+        for layer in layers:
+            libc.fsconfig_string(context, "lowerdir+", layer)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        # Before Linux 6.5 there is only lowerdir=, in which a colon and a backslash are escaped.
+        joined = ":".join(layer.replace("\\", "\\\\").replace(":", "\\:") for layer in layers)
+        libc.fsconfig_string(context, "lowerdir", joined)
+
+
+def _set_superblock(descriptor: int, access: Access) -> None:
+    from ovlay.kernel import libc
+
+    context = libc.fspick(descriptor)
+    try:
+        libc.fsconfig_flag(context, "ro" if access is Access.READ_ONLY else "rw")
+        libc.fsconfig_reconfigure(context)
+    finally:
+        os.close(context)
+
+
+def _mount_id(descriptor: int) -> int:
+    """The id of the mount that a descriptor is on: proc_pid_fdinfo(5)."""
+    with open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as stream:
+        for line in stream:
+            if line.startswith("mnt_id:"):
+                return int(line.split()[1])
+    raise SystemCallFailed("the kernel does not tell the id of a new mount in /proc/self/fdinfo")

@@ -1,0 +1,179 @@
+"""The mount table: /proc/self/mountinfo as values, and which mount a path really shows.
+
+The format is in proc_pid_mountinfo(5). Octal escapes (\\040 space, \\011 tab, \\012 newline, \\134 backslash) are
+those of seq_path() in the kernel's fs/seq_file.c; the overlay's own options come from fs/overlayfs/params.c.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_ESCAPE = re.compile(r"\\([0-7]{3})")
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """One line of the mount table. ``options`` and ``super_options`` keep the kernel's text, unescaped."""
+
+    mount_id: int
+    parent_id: int
+    device: str
+    root: str
+    mount_point: str
+    options: str
+    propagation: str
+    fstype: str
+    source: str
+    super_options: str
+
+    @property
+    def read_only(self) -> bool:
+        """The mount's own flag: field 6 of the line."""
+        return "ro" in self.options.split(",")
+
+    @property
+    def superblock_read_only(self) -> bool:
+        """The filesystem's flag: the last field of the line."""
+        return "ro" in self.super_options.split(",")
+
+    @property
+    def is_overlay(self) -> bool:
+        """Whether this is the kernel's overlayfs, or fuse-overlayfs."""
+        return self.fstype in ("overlay", "fuse.fuse-overlayfs")
+
+    def super_values(self, name: str) -> tuple[str, ...]:
+        """All values of an option of the superblock, such as ``upperdir`` or ``lowerdir+``."""
+        return tuple(value for key, value in _split_options(self.super_options) if key == name)
+
+    @property
+    def upper(self) -> str | None:
+        """``upperdir=`` as the kernel shows it; it need not lead anywhere."""
+        values = self.super_values("upperdir")
+        return values[0] if values else None
+
+    @property
+    def work(self) -> str | None:
+        """``workdir=`` as the kernel shows it."""
+        values = self.super_values("workdir")
+        return values[0] if values else None
+
+    @property
+    def lower(self) -> tuple[str, ...]:
+        """The lower layers, topmost first, from ``lowerdir=`` or from ``lowerdir+=`` and ``datadir+=``."""
+        layers = [layer for value in self.super_values("lowerdir") for layer in split_lowerdir(value)]
+        return (*layers, *self.super_values("lowerdir+"), *self.super_values("datadir+"))
+
+
+def _split_options(text: str) -> Iterator[tuple[str, str]]:
+    """Split at commas that are not escaped, as overlayfs does for paths given to mount(2)."""
+    for part in re.split(r"(?<!\\),", text):
+        key, _, value = part.partition("=")
+        yield key, value.replace("\\,", ",")
+
+
+def split_lowerdir(value: str) -> tuple[str, ...]:
+    """The layers in the value of ``lowerdir=``; a colon in a name is written ``\\:``, and ``::`` starts data layers."""
+    return tuple(re.sub(r"\\(.)", r"\1", part) for part in re.split(r"(?<!\\):", value) if part)
+
+
+def unescape(text: str) -> str:
+    """Undo the octal escapes of mountinfo. Bytes above 0x7f come raw, and are surrogate-escaped in ``text``."""
+    if "\\" not in text:
+        return text
+    return _ESCAPE.sub(lambda match: chr(int(match[1], 8)), text)
+
+
+class MountTable:
+    """All mounts of a namespace, and what a path shows of them."""
+
+    def __init__(self, mounts: tuple[Mount, ...]) -> None:
+        self.mounts = mounts
+        self._children: dict[tuple[int, str], Mount] = {(mount.parent_id, mount.mount_point): mount for mount in mounts}
+        self._by_id = {mount.mount_id: mount for mount in mounts}
+        # The root's parent is outside of the namespace, or is the mount itself.
+        self._root = next(
+            (
+                m
+                for m in mounts
+                if m.mount_point == "/" and (m.parent_id not in self._by_id or m.parent_id == m.mount_id)
+            ),
+            None,
+        )
+
+    def __iter__(self) -> Iterator[Mount]:
+        return iter(self.mounts)
+
+    def __len__(self) -> int:
+        return len(self.mounts)
+
+    def by_id(self, mount_id: int) -> Mount | None:
+        """The mount with this id, or None."""
+        return self._by_id.get(mount_id)
+
+    def stack(self, path: str) -> tuple[Mount, ...]:
+        """The mounts whose root is at ``path`` and that a walk to it passes, lowest first; () where none is there.
+
+        Only what is reached counts: a mount that lies under another one on a parent directory is hidden, and
+        is not among them. The walk is that of path_resolution(7) and of the kernel's traverse_mounts().
+        """
+        return self._walk(path)[1]
+
+    def covering(self, path: str) -> Mount | None:
+        """The mount that shows ``path``: the topmost on it, or on its nearest parent. None in an empty table."""
+        return self._walk(path)[0]
+
+    def below(self, path: str) -> tuple[Mount, ...]:
+        """The visible mounts strictly below ``path``, in the order of the table."""
+        prefix = path.rstrip("/") + "/"
+        found = []
+        for mount in self.mounts:
+            if mount.mount_point.startswith(prefix) and self.covering(mount.mount_point) is mount:
+                found.append(mount)
+        return tuple(found)
+
+    def _walk(self, path: str) -> tuple[Mount | None, tuple[Mount, ...]]:
+        current = self._root
+        if current is None:
+            return None, ()
+        here: list[Mount] = [current]
+        point = "/"
+        parts = [part for part in posixpath.normpath(path).split("/") if part]
+        for index in range(len(parts) + 1):
+            if index:
+                point = "/" + "/".join(parts[:index])
+                here = []
+            while (child := self._children.get((current.mount_id, point))) is not None and child is not current:
+                current = child
+                here.append(child)
+        return current, tuple(here)
+
+
+def parse_mountinfo(text: str) -> MountTable:
+    """The table in the text of /proc/PID/mountinfo. A line that is not of the documented form is left out."""
+    mounts = []
+    for line in text.split("\n"):
+        head, separator, tail = line.partition(" - ")
+        first, last = head.split(" "), tail.split(" ")
+        if not separator or len(first) < 6 or len(last) < 3 or not (first[0].isdecimal() and first[1].isdecimal()):
+            continue
+        mounts.append(
+            Mount(
+                mount_id=int(first[0]),
+                parent_id=int(first[1]),
+                device=first[2],
+                root=unescape(first[3]),
+                mount_point=unescape(first[4]),
+                options=first[5],
+                propagation=" ".join(first[6:]),
+                fstype=last[0],
+                source=unescape(last[1]),
+                super_options=unescape(last[2]),
+            )
+        )
+    return MountTable(tuple(mounts))

@@ -1,0 +1,183 @@
+"""The facade: one overlay on one target, and everything that one can do with it."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ovlay.errors import Conflict, InvalidInput
+from ovlay.model import Mode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from ovlay.backend import Backend
+    from ovlay.host import Host
+    from ovlay.model import Status
+    from ovlay.plan.step import Plan
+    from ovlay.requests import InstallFile
+
+DEFAULT_TARGET = "/usr"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a request: its plan, whether the host was changed, and what the steps had to tell."""
+
+    plan: Plan
+    changed: bool
+    told: tuple[str, ...] = ()
+
+
+class Overlay:
+    """A target with the driver that puts overlays on it; made by `ovlay.detect` and `ovlay.open`.
+
+    Each verb plans and then executes under one lock. ``confirm``, where given, is called with a plan that has steps,
+    before the lock is taken; what it returns says whether to go on. What is executed is what was confirmed: where the
+    host changed in the meantime so that another plan would be made, `Conflict` is raised.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+
+    @property
+    def target(self) -> str:
+        """The directory that the overlay is for."""
+        return self.backend.target
+
+    @property
+    def host(self) -> Host:
+        """The host that the target is on."""
+        return self.backend.host
+
+    def status(self) -> Status:
+        """The evidence about the target; changes nothing."""
+        return self.backend.status()
+
+    def enable(self, mode: Mode | None = None, *, confirm: Callable[[Plan], bool] | None = None) -> Outcome:
+        """Put an overlay of this mode (read-write and transient by default) on the target; nothing where it is so.
+
+        Raises `Unsupported`, `StateForbids`, `NotPermitted`, `ToolFailed`.
+        """
+        wanted = Mode() if mode is None else mode
+        return self._carry_out(lambda: self.backend.plan_enable(wanted), confirm)
+
+    def unmount(self, *, lazy: bool = False, confirm: Callable[[Plan], bool] | None = None) -> Outcome:
+        """Take the overlay away; nothing where there is none. With ``lazy`` those who use it keep their view.
+
+        Raises `Busy` with the holders, `StateForbids`, `NotPermitted`, `ToolFailed`.
+        """
+        return self._carry_out(lambda: self.backend.plan_unmount(lazy=lazy), confirm)
+
+    def install_file(
+        self,
+        source: str | os.PathLike[str],
+        destination: str | os.PathLike[str],
+        *,
+        mode: int = 0o755,
+        owner: str | int | None = None,
+        group: str | int | None = None,
+        make_parents: bool = False,
+    ) -> Outcome:
+        """Place one file, atomically; nothing where the same is there. See `ovlay.InstallFile` for the arguments.
+
+        Raises `NotActive`, `InvalidInput`, `StateForbids`, `NoSpace`, `NotPermitted`.
+        """
+        from ovlay.requests import InstallFile
+
+        return self.install_files(
+            [InstallFile(os.fspath(source), os.fspath(destination), mode, owner, group, make_parents)]
+        )
+
+    def install_files(self, files: Sequence[InstallFile], *, confirm: Callable[[Plan], bool] | None = None) -> Outcome:
+        """Place several files, each atomically; all are looked at before the first is written."""
+        return self._carry_out(lambda: self.backend.plan_install(files), confirm)
+
+    @contextmanager
+    def enabled(self, mode: Mode | None = None) -> Iterator[Overlay]:
+        """An overlay for the length of a ``with`` block. On the way out only what was done on the way in is undone.
+
+        An overlay that was there before stays; one that was made here is taken away, lazily where it is held.
+        """
+        before = self.status()
+        outcome = self.enable(mode)
+        try:
+            yield self
+        finally:
+            if outcome.changed:
+                if before.active and before.mode is not None:
+                    self.enable(before.mode)
+                else:
+                    self.unmount(lazy=True)
+
+    def _carry_out(self, make: Callable[[], Plan], confirm: Callable[[Plan], bool] | None) -> Outcome:
+        from ovlay.plan.execute import demand_privilege, execute
+
+        plan = make()
+        if not plan:
+            return Outcome(plan, changed=False)
+        demand_privilege(plan, self.host)
+        if confirm is not None and not confirm(plan):
+            return Outcome(plan, changed=False)
+        with self.host.lock():
+            again = make()
+            if not again:
+                return Outcome(again, changed=False)
+            if again != plan:
+                raise Conflict(
+                    f"{self.target} changed while the plan was being confirmed",
+                    remedy="look at the new plan: try again",
+                )
+            return Outcome(plan, changed=True, told=execute(plan, self.host))
+
+
+def open_overlay(
+    name: str,
+    *,
+    root: str | os.PathLike[str] = "/",
+    target: str | os.PathLike[str] = DEFAULT_TARGET,
+    host: Host | None = None,
+) -> Overlay:
+    """The overlay of the driver called ``name``, whether it fits the host or not.
+
+    ``root`` is where the host's files are found: ``/``, or for the driver ``fake`` a scratch directory. Raises
+    `NoDriver` where no installed driver has that name, and `InvalidInput` for a target that cannot be.
+    """
+    from ovlay.drivers import load_driver
+
+    driver = load_driver(name)
+    return Overlay(driver(host or driver.make_host(os.fspath(root)), checked_target(target)))
+
+
+def detect(
+    *,
+    root: str | os.PathLike[str] = "/",
+    target: str | os.PathLike[str] = DEFAULT_TARGET,
+    host: Host | None = None,
+) -> Overlay:
+    """The overlay of the driver that fits the host best; raises `NoDriver` with all reasons where none does.
+
+    The environment variable ``OVLAY_BACKEND`` names a driver that is taken instead.
+    """
+    from ovlay.drivers import choose_driver
+    from ovlay.host import Host
+
+    if named := os.environ.get("OVLAY_BACKEND"):
+        return open_overlay(named, root=root, target=target, host=host)
+    where = host or Host(os.fspath(root))
+    place = checked_target(target)
+    return Overlay(choose_driver(where, place)(where, place))
+
+
+def checked_target(target: str | os.PathLike[str]) -> str:
+    """A target as drivers take it; raises `InvalidInput` where it is not absolute, or is the root."""
+    text = os.fspath(target)
+    plain = posixpath.normpath(text.replace("//", "/")) if text.startswith("/") else ""
+    if not plain or "\0" in text:
+        raise InvalidInput(f"the target {text!r} is not an absolute path")
+    if plain == "/":
+        raise InvalidInput("the target cannot be the root directory", remedy="choose a directory such as /usr")
+    return plain

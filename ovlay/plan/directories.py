@@ -1,0 +1,129 @@
+"""Steps that make, fill and remove the directories behind an overlay."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from ovlay.errors import Conflict
+from ovlay.plan.step import Step
+
+if TYPE_CHECKING:
+    from ovlay.host import Host
+
+
+@dataclass(frozen=True, slots=True)
+class MakePrivateDirectory(Step):
+    """A directory of ovlay's own, that only its user can enter."""
+
+    kind: ClassVar[str] = "make-private-directory"
+
+    path: str
+
+    def describe(self) -> str:
+        return f"make the directory {self.path}"
+
+    def run(self, host: Host) -> str:
+        host.make_private_directory(self.path)
+        return ""
+
+    def undo(self, host: Host) -> None:
+        with contextlib.suppress(OSError):  # not ours alone where something else is in it
+            host.remove(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class MakeUpper(Step):
+    """A fresh upper and work directory below ``path``.
+
+    The upper's root has the mode, the owner and the label of ``like``: with mode 0700 nobody but root could enter
+    the merged view (bootc#1836).
+    """
+
+    kind: ClassVar[str] = "make-upper"
+
+    path: str
+    like: str
+
+    def describe(self) -> str:
+        return f"make a fresh upper directory {self.path}/upper, with mode, owner and label of {self.like}"
+
+    def run(self, host: Host) -> str:
+        found = os.stat(host.path(self.like))
+        if not host.is_directory(self.path):
+            host.make_directory(self.path, mode=0o700)
+        if host.entries(self.path):
+            raise Conflict(f"{self.path} is in use already", remedy="try again")
+        host.make_directory(f"{self.path}/work", mode=0o700)
+        host.make_directory(f"{self.path}/upper", mode=stat.S_IMODE(found.st_mode))
+        upper = host.path(f"{self.path}/upper")
+        made = os.stat(upper)
+        if (made.st_uid, made.st_gid) != (found.st_uid, found.st_gid):
+            with contextlib.suppress(PermissionError):  # in a user namespace the owner may have no id
+                os.chown(upper, found.st_uid, found.st_gid)
+        with contextlib.suppress(OSError):
+            os.setxattr(upper, "security.selinux", os.getxattr(host.path(self.like), "security.selinux"))
+        return ""
+
+    def undo(self, host: Host) -> None:
+        for name in ("upper", "work"):
+            if host.is_directory(f"{self.path}/{name}"):
+                host.remove_tree(f"{self.path}/{name}")
+        with contextlib.suppress(OSError):  # it may be the mount point of a tmpfs, which the step before takes away
+            host.remove(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class WriteFile(Step):
+    """A small text file of ovlay's own, beside the overlay and never in it; its parent directories are made."""
+
+    kind: ClassVar[str] = "write-file"
+
+    path: str
+    text: str
+
+    def describe(self) -> str:
+        return f"write {self.path}"
+
+    def run(self, host: Host) -> str:
+        os.makedirs(os.path.dirname(host.path(self.path)), mode=0o755, exist_ok=True)
+        host.write(self.path, self.text)
+        return ""
+
+    def undo(self, host: Host) -> None:
+        host.remove(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class DiscardUpper(Step):
+    """Remove the upper of an overlay that is gone; kept for as long as somebody uses the old view."""
+
+    kind: ClassVar[str] = "discard-upper"
+
+    path: str
+    mount_id: int
+    device: str
+
+    def describe(self) -> str:
+        return f"remove {self.path} with the changes in it, unless something still uses them"
+
+    def run(self, host: Host) -> str:
+        from ovlay.plan.unmounting import remembered_view, still_held
+
+        held = still_held(host, self.mount_id, self.device)
+        if held:
+            return f"{self.path} is kept for {_some(held)}; the next `ovlay enable` or a reboot removes it"
+        beneath = host.mounts_at(self.path)
+        if beneath:
+            host.kernel.unmount(beneath[-1], lazy=False)
+        host.remove_tree(self.path)
+        host.remove(remembered_view(host, self.mount_id, self.device))
+        return ""
+
+
+def _some(names: tuple[str, ...], most: int = 5) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -1,0 +1,69 @@
+"""Run a plan: every step in its order, and back again where one fails."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+from ovlay.errors import NoSpace, NotPermitted, OvlayError, StateForbids, SystemCallFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ovlay.host import Host
+    from ovlay.plan.step import Plan, Step
+
+
+def execute(plan: Plan, host: Host, *, before: Callable[[Step], None] | None = None) -> tuple[str, ...]:
+    """Run the steps of ``plan`` on ``host``, and return what they had to tell.
+
+    ``before`` is called with each step that is about to run. Where a step fails, those before it are undone in
+    reverse, and the error is raised: always an `OvlayError`. An interruption (Ctrl-C) undoes them too.
+    """
+    demand_privilege(plan, host)
+    told: list[str] = []
+    done: list[Step] = []
+    try:
+        for step in plan.steps:
+            if before is not None:
+                before(step)
+            if said := step.run(host):
+                told.append(said)
+            done.append(step)
+    except BaseException as error:
+        failed = plan.steps[len(done)]
+        _undo(done, host, error)
+        if isinstance(error, OSError) and not isinstance(error, OvlayError):
+            raise translate(error, failed.describe()) from error
+        raise
+    return tuple(told)
+
+
+def demand_privilege(plan: Plan, host: Host) -> None:
+    """Raise `NotPermitted` where a step of the plan needs root and this process is not root."""
+    if host.euid != 0 and any(step.privileged for step in plan.steps):
+        raise NotPermitted(
+            "only root can change what is mounted, or write into an overlay",
+            remedy="run it as root, for instance with sudo",
+        )
+
+
+def translate(error: OSError, doing: str) -> OvlayError:
+    """An ``OSError`` as the `OvlayError` that says what was being done and what the user can do."""
+    where = f" ({error.filename})" if error.filename else ""
+    message = f"cannot {doing}: {error.strerror or error}{where}"
+    if error.errno in (errno.EPERM, errno.EACCES):
+        return NotPermitted(message, remedy="run it as root, on the host and not in a container")
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return NoSpace(message, remedy="make room on that filesystem, then try again")
+    if error.errno in (errno.EROFS, errno.EBUSY, errno.EEXIST, errno.ENOENT):
+        return StateForbids(message, remedy="look at `ovlay status`, then try again")
+    return SystemCallFailed(message)
+
+
+def _undo(done: list[Step], host: Host, error: BaseException) -> None:
+    for step in reversed(done):
+        try:
+            step.undo(host)
+        except (OSError, OvlayError) as second:
+            error.add_note(f"and this could not be taken back: {step.describe()}: {second}")

@@ -1,0 +1,167 @@
+"""Steps that put an overlay on a target, or change how it is mounted."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from ovlay.errors import Conflict, ToolFailed
+from ovlay.model import Access
+from ovlay.plan.step import Step
+
+if TYPE_CHECKING:
+    from ovlay.host import Host
+    from ovlay.kernel import Mount
+
+
+@dataclass(frozen=True, slots=True)
+class MountTmpfs(Step):
+    """A tmpfs for an upper directory; ``size`` is its limit in bytes."""
+
+    kind: ClassVar[str] = "mount-tmpfs"
+
+    path: str
+    size: int | None
+
+    def describe(self) -> str:
+        limit = f" of at most {self.size >> 20} MiB" if self.size is not None else ""
+        return f"mount a tmpfs{limit} on {self.path}"
+
+    def run(self, host: Host) -> str:
+        os.makedirs(host.path(self.path), mode=0o700, exist_ok=True)
+        number = host.kernel.mount_tmpfs(self.path, size=self.size, mode=0o700, source="ovlay")
+        found = host.kernel.mounts().by_id(number)
+        if found is None or found.mount_point != self.path:
+            raise Conflict(f"the tmpfs that was just mounted on {self.path} is not in the mount table")
+        return ""
+
+    def undo(self, host: Host) -> None:
+        mounts = host.mounts_at(self.path)
+        if mounts and mounts[-1].source == "ovlay":
+            host.kernel.unmount(mounts[-1], lazy=True)
+        with contextlib.suppress(OSError):
+            host.remove(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class MountOverlay(Step):
+    """An overlay by ovlay itself, marked in the mount table by its source ``ovlay``."""
+
+    kind: ClassVar[str] = "mount-overlay"
+
+    target: str
+    lower: tuple[str, ...]
+    upper: str
+    work: str
+    access: Access
+    carry: tuple[str, ...]
+
+    def describe(self) -> str:
+        kept = f", keeping the mounts on {', '.join(self.carry)}" if self.carry else ""
+        return f"mount a {self.access} overlay on {self.target} with the upper directory {self.upper}{kept}"
+
+    def run(self, host: Host) -> str:
+        with host.kernel.carry(self.carry, detach=False):
+            number = host.kernel.mount_overlay(
+                self.target, lower=self.lower, upper=self.upper, work=self.work, access=self.access, source="ovlay"
+            )
+        mounts = host.mounts_at(self.target)
+        if not mounts or mounts[-1].mount_id != number:
+            raise Conflict(f"the overlay that was just mounted on {self.target} is not what is on it")
+        try:
+            demand_access(mounts[-1], self.access)
+        except ToolFailed:
+            self.undo(host)
+            raise
+        return ""
+
+    def undo(self, host: Host) -> None:
+        mounts = host.mounts_at(self.target)
+        if mounts and mounts[-1].source == "ovlay" and mounts[-1].is_overlay:
+            with host.kernel.carry(self.carry, detach=True):
+                host.kernel.unmount(mounts[-1], lazy=True)
+
+
+@dataclass(frozen=True, slots=True)
+class MountWithTool(Step):
+    """An overlay by the host's own tool. Its exit status proves nothing: the mount table is asked."""
+
+    kind: ClassVar[str] = "mount-with-tool"
+
+    argv: tuple[str, ...]
+    target: str
+    access: Access
+    carry: tuple[str, ...]
+
+    def describe(self) -> str:
+        kept = f", keeping the mounts on {', '.join(self.carry)}" if self.carry else ""
+        return f"run `{' '.join(self.argv)}`, which mounts a {self.access} overlay on {self.target}{kept}"
+
+    def run(self, host: Host) -> str:
+        before = {mount.mount_id for mount in host.kernel.mounts()}
+        with host.kernel.carry(self.carry, detach=False):
+            run_tool(host, self.argv)
+        new = [mount for mount in host.mounts_at(self.target) if mount.mount_id not in before]
+        overlay = next((mount for mount in reversed(new) if mount.is_overlay and mount.upper is not None), None)
+        if overlay is None:
+            raise ToolFailed(
+                f"`{' '.join(self.argv)}` exited 0, but no overlay is on {self.target}",
+                remedy="if this runs in a mount namespace of its own, run it in that of the host",
+                argv=self.argv,
+                status=0,
+            )
+        demand_access(overlay, self.access)
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class SetAccess(Step):
+    """Change a mounted overlay between read-only and read-write; what is in it stays."""
+
+    kind: ClassVar[str] = "set-access"
+
+    target: str
+    mount_id: int
+    access: Access
+
+    def describe(self) -> str:
+        return f"make the overlay on {self.target} {self.access}; the changes in it stay"
+
+    def run(self, host: Host) -> str:
+        host.kernel.set_access(topmost(host, self.target, self.mount_id), self.access)
+        demand_access(topmost(host, self.target, self.mount_id), self.access)
+        return ""
+
+
+def run_tool(host: Host, argv: tuple[str, ...]) -> None:
+    """Run a host tool; raises `ToolFailed` with its own words where its exit status is not 0."""
+    done = host.run(argv)
+    if done.status != 0:
+        words = (done.stderr.strip() or done.stdout.strip()).splitlines()
+        last = words[-1].removeprefix("error: ") if words else "it said nothing"
+        raise ToolFailed(
+            f"`{' '.join(argv)}` failed with status {done.status}: {last}",
+            argv=argv,
+            status=done.status,
+            output=done.stderr or done.stdout,
+        )
+
+
+def topmost(host: Host, target: str, mount_id: int) -> Mount:
+    """The mount that a plan was made for; raises `Conflict` where it is no longer the topmost on its target."""
+    mounts = host.mounts_at(target)
+    if not mounts or mounts[-1].mount_id != mount_id:
+        raise Conflict(
+            f"what is mounted on {target} changed since the plan was made",
+            remedy="look at `ovlay status`, then try again",
+        )
+    return mounts[-1]
+
+
+def demand_access(mount: Mount, access: Access) -> None:
+    """Raise `ToolFailed` where the mount table shows another access than was asked for."""
+    found = Access.READ_ONLY if mount.read_only or mount.superblock_read_only else Access.READ_WRITE
+    if found is not access:
+        raise ToolFailed(f"the overlay on {mount.mount_point} is {found}, and was to be {access}")

@@ -1,0 +1,52 @@
+"""All steps that a plan may hold. Privileged code runs these and no others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ovlay.plan.directories import DiscardUpper, MakePrivateDirectory, MakeUpper, WriteFile
+from ovlay.plan.mounting import MountOverlay, MountTmpfs, MountWithTool, SetAccess
+from ovlay.plan.placing import MakeLeadingDirectory, PlaceFile
+from ovlay.plan.unmounting import ClearFlag, SealBeneath, Unmount, UnmountWithTool
+
+if TYPE_CHECKING:
+    from ovlay.plan.step import Step
+
+__all__ = [
+    "ClearFlag",
+    "DiscardUpper",
+    "MakeLeadingDirectory",
+    "MakePrivateDirectory",
+    "MakeUpper",
+    "MountOverlay",
+    "MountTmpfs",
+    "MountWithTool",
+    "PlaceFile",
+    "SealBeneath",
+    "SetAccess",
+    "Unmount",
+    "UnmountWithTool",
+    "WriteFile",
+    "known_steps",
+]
+
+
+def known_steps() -> dict[str, type[Step]]:
+    """The steps by the name that they have in JSON."""
+    steps: tuple[type[Step], ...] = (
+        ClearFlag,
+        DiscardUpper,
+        MakeLeadingDirectory,
+        MakePrivateDirectory,
+        MakeUpper,
+        MountOverlay,
+        MountTmpfs,
+        MountWithTool,
+        PlaceFile,
+        SealBeneath,
+        SetAccess,
+        Unmount,
+        UnmountWithTool,
+        WriteFile,
+    )
+    return {step.kind: step for step in steps}

@@ -1,0 +1,181 @@
+"""Steps that take an overlay away, and what is known of the views that a lazy unmount leaves behind."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from ovlay.errors import Busy, StateForbids, ToolFailed
+from ovlay.kernel import Mount
+from ovlay.plan.mounting import run_tool, topmost
+from ovlay.plan.step import Step
+
+if TYPE_CHECKING:
+    from ovlay.host import Host
+    from ovlay.model import Holder
+
+
+@dataclass(frozen=True, slots=True)
+class Unmount(Step):
+    """Unmount one overlay. A lazy unmount never fails for being busy; those who use the old view keep it."""
+
+    kind: ClassVar[str] = "unmount"
+
+    target: str
+    mount_id: int
+    lazy: bool
+    carry: tuple[str, ...]
+
+    def describe(self) -> str:
+        how = "lazily unmount" if self.lazy else "unmount"
+        kept = f", keeping the mounts on {', '.join(self.carry)}" if self.carry else ""
+        return f"{how} the overlay on {self.target}{kept}"
+
+    def run(self, host: Host) -> str:
+        mount = topmost(host, self.target, self.mount_id)
+        if self.lazy:
+            remember_view(host, mount)
+        try:
+            with host.kernel.carry(self.carry, detach=True):
+                host.kernel.unmount(mount, lazy=self.lazy)
+        except OSError as error:
+            if self.lazy:
+                host.remove(remembered_view(host, mount.mount_id, mount.device))
+            if error.errno != errno.EBUSY:
+                raise
+            self._detach_from_ourselves(host, mount, error)
+        if any(found.mount_id == self.mount_id for found in host.kernel.mounts()):
+            raise ToolFailed(f"the overlay on {self.target} is still mounted")
+        if not self.lazy:
+            return ""
+        holders = host.kernel.holders([mount])
+        if holders:
+            return f"the old view of {self.target} is still used by {name_holders(holders)}"
+        host.remove(remembered_view(host, mount.mount_id, mount.device))
+        return ""
+
+    def _detach_from_ourselves(self, host: Host, mount: Mount, error: OSError) -> None:
+        """Where nobody but this very process holds the overlay, it goes when this process ends."""
+        holders = host.kernel.holders([mount])
+        if holders or not host.kernel.held_by_us(mount):
+            raise Busy(
+                f"the overlay on {self.target} is busy: used by {name_holders(holders)}",
+                remedy="end these processes, or use `ovlay unmount --lazy`, which leaves them their view",
+                holders=holders,
+            ) from error
+        with host.kernel.carry(self.carry, detach=True):
+            host.kernel.unmount(mount, lazy=True)
+
+
+@dataclass(frozen=True, slots=True)
+class UnmountWithTool(Step):
+    """Let the host's own tool take its overlay away; the mount table says whether it did."""
+
+    kind: ClassVar[str] = "unmount-with-tool"
+
+    argv: tuple[str, ...]
+    target: str
+    mount_id: int
+
+    def describe(self) -> str:
+        return f"run `{' '.join(self.argv)}`, which takes the overlay off {self.target}"
+
+    def run(self, host: Host) -> str:
+        topmost(host, self.target, self.mount_id)
+        run_tool(host, self.argv)
+        if any(found.mount_id == self.mount_id for found in host.kernel.mounts()):
+            raise ToolFailed(
+                f"`{' '.join(self.argv)}` exited 0, but its overlay is still on {self.target}", argv=self.argv, status=0
+            )
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class SealBeneath(Step):
+    """Put a read-only view of ``source`` under the overlay, where nothing read-only is under it.
+
+    After the reboot of an ostree hotfix on a plain layout the deployment itself would show, writable, and its files
+    are hard links into the repository (src/switchroot/ostree-prepare-root.c mounts the hotfix in place of the bind).
+    """
+
+    kind: ClassVar[str] = "seal-beneath"
+
+    target: str
+    mount_id: int
+    source: str
+
+    def describe(self) -> str:
+        return f"put a read-only mount of {self.source} beneath the overlay on {self.target}"
+
+    def run(self, host: Host) -> str:
+        mount = topmost(host, self.target, self.mount_id)
+        try:
+            host.kernel.slide_beneath(mount, self.source)
+        except OSError as error:
+            raise StateForbids(
+                f"unmounting {self.target} would show the image itself, writable, and this kernel cannot put a "
+                f"read-only mount beneath the overlay first ({error.strerror})",
+                remedy="reboot into the rollback deployment instead: `ostree admin status` lists it",
+            ) from error
+        under = host.mounts_at(self.target)
+        if len(under) < 2 or not under[-2].read_only:  # noqa: PLR2004
+            raise ToolFailed(f"nothing read-only is beneath the overlay on {self.target}")
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class ClearFlag(Step):
+    """Remove ostree's flag "unlocked", so that ostree unlocks again; kept while somebody uses the old view.
+
+    Without the flag ostree's next unlock removes the upper directory, even under those who use it
+    (ostree_sysroot_deployment_unlock() in src/libostree/ostree-sysroot.c). The time stamp of ``watched`` tells
+    ostree's clients to look again (_ostree_sysroot_bump_mtime() there).
+    """
+
+    kind: ClassVar[str] = "clear-flag"
+
+    flag: str
+    watched: str
+    mount_id: int
+    device: str
+
+    def describe(self) -> str:
+        return f"remove the flag {self.flag}, unless something still uses the old view"
+
+    def run(self, host: Host) -> str:
+        if still_held(host, self.mount_id, self.device):
+            return "ostree's flag stays, since removing it would let ostree delete the files under that old view"
+        host.remove(self.flag)
+        with host.kernel.writable_directory(self.watched) as descriptor:
+            os.utime(descriptor)
+        return ""
+
+
+def name_holders(holders: tuple[Holder, ...], most: int = 5) -> str:
+    """Holders for a sentence: the first few, and how many more."""
+    if not holders:
+        return "something that this user may not look at"
+    named = ", ".join(f"{holder.command} (pid {holder.pid})" for holder in holders[:most])
+    return named + (f" and {len(holders) - most} more" if len(holders) > most else "")
+
+
+def still_held(host: Host, mount_id: int, device: str) -> tuple[str, ...]:
+    """Who still uses a mount that is no longer in the table; () where nobody does."""
+    gone = Mount(mount_id, 0, device, "/", "", "", "", "overlay", "", "")
+    return tuple(f"{holder.command} (pid {holder.pid})" for holder in host.kernel.holders([gone]))
+
+
+def remembered_view(host: Host, mount_id: int, device: str) -> str:
+    """Where a view that was unmounted lazily is remembered until the next boot."""
+    return f"{host.state_dir}/detached/{mount_id}-{device.replace(':', '-')}.json"
+
+
+def remember_view(host: Host, mount: Mount) -> None:
+    """Write down what is needed to find the holders of a view that is about to leave the mount table."""
+    host.make_private_directory(host.state_dir)
+    host.make_private_directory(host.state_dir + "/detached")
+    record = {"target": mount.mount_point, "mount_id": mount.mount_id, "device": mount.device, "upper": mount.upper}
+    host.write(remembered_view(host, mount.mount_id, mount.device), json.dumps(record), mode=0o600)

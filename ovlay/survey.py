@@ -1,0 +1,191 @@
+"""Put the evidence about a target together: the mount table first, the driver's knowledge beside it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from ovlay.kernel import MAX_STACK_DEPTH
+from ovlay.model import Access, Anomaly, AnomalyKind, Base, Layer, Mode, Owner, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ovlay.backend import Backend
+    from ovlay.host import Host
+    from ovlay.kernel import Mount, MountTable
+
+_OURS = (Owner.OVLAY, Owner.TOOL)
+
+
+def take_survey(backend: Backend) -> Status:
+    """The status of a driver's target, from evidence that is read and never changed."""
+    host, target = backend.host, backend.target
+    table = host.kernel.mounts()
+    mounts = table.stack(target)
+    stack = tuple(_layer(mount, backend.owner(mount)) for mount in mounts)
+    at = next((n for n in reversed(range(len(stack))) if stack[n].upper is not None and stack[n].owner in _OURS), None)
+    overlay = stack[at] if at is not None else None
+    mount = mounts[at] if at is not None else None
+    upper = None if mount is None else _proven_upper(backend, mount)
+    depth = stacking_depth(table, target)
+    submounts = tuple(found.mount_point for found in table.below(target) if not _belongs(found, mounts))
+    flag = backend.flag()
+    return Status(
+        backend=backend.name,
+        target=target,
+        active=overlay is not None,
+        writable=host.kernel.writable(target),
+        mode=None if mount is None or overlay is None else Mode(_access(mount), backend.persistence(mount)),
+        overlay=overlay,
+        upper_path=upper,
+        backing=None if overlay is None else host.kernel.backing(upper or target),
+        flag=flag,
+        base=backend.base(),
+        depth=depth,
+        stack=stack,
+        submounts=submounts,
+        anomalies=(
+            *_of_the_stack(target, stack, at, depth),
+            *_of_the_upper(target, overlay, upper),
+            *backend.anomalies(overlay),
+            *_left_behind(host, target),
+        ),
+    )
+
+
+def stacking_depth(table: MountTable, path: str) -> int:
+    """How many filesystems lie on each other at ``path``, as the mount table lets one know.
+
+    An overlay counts one more than the deepest of its layers (fs/overlayfs/super.c, s_stack_depth). A layer given by
+    an absolute path is looked up where it is not the overlay's own place; one that leads nowhere counts as none.
+    """
+    mount = table.covering(path)
+    return 0 if mount is None else _depth(table, mount, MAX_STACK_DEPTH)
+
+
+def _depth(table: MountTable, mount: Mount, left: int) -> int:
+    if not mount.is_overlay or left == 0:
+        return 0
+    deepest = 0
+    for layer in (*mount.lower, *((mount.upper,) if mount.upper else ())):
+        under = _shown_under(table, mount, layer)
+        if under is not None:
+            deepest = max(deepest, _depth(table, under, left - 1))
+    return 1 + deepest
+
+
+def _shown_under(table: MountTable, mount: Mount, layer: str) -> Mount | None:
+    """The mount that a layer of ``mount`` lay on when it was mounted, as far as that can be told."""
+    if not layer.startswith("/") or layer.startswith("/proc/"):
+        return None
+    if layer.startswith("/sysroot.tmp/"):
+        # ostree-prepare-root's name for the root that it is building, before it becomes "/".
+        return table.stack("/")[-1] if table.stack("/") else None
+    if layer == mount.mount_point or layer.startswith(mount.mount_point + "/"):
+        return table.by_id(mount.parent_id)
+    return table.covering(layer)
+
+
+def plain_base(host: Host, kind: str, *, checksum: str | None = None, image: str | None = None) -> Base:
+    """A base with what os-release(5) tells of it."""
+    release = host.os_release
+    return Base(kind, checksum, image, release.get("ID"), release.get("VERSION_ID"))
+
+
+def _layer(mount: Mount, owner: Owner) -> Layer:
+    return Layer(
+        mount_id=mount.mount_id,
+        owner=owner,
+        fstype=mount.fstype,
+        source=mount.source,
+        device=mount.device,
+        access=Access.READ_ONLY if mount.read_only else Access.READ_WRITE,
+        superblock=Access.READ_ONLY if mount.superblock_read_only else Access.READ_WRITE,
+        lower=mount.lower if mount.is_overlay else (),
+        upper=mount.upper if mount.is_overlay else None,
+        work=mount.work if mount.is_overlay else None,
+    )
+
+
+def _access(mount: Mount) -> Access:
+    return Access.READ_ONLY if mount.read_only or mount.superblock_read_only else Access.READ_WRITE
+
+
+def _belongs(submount: Mount, mounts: tuple[Mount, ...]) -> bool:
+    """Whether a mount below the target is a part of an overlay on it, as systemd-sysext's second mount is."""
+    return any(submount.device == mount.device for mount in mounts if mount.is_overlay)
+
+
+def _proven_upper(backend: Backend, mount: Mount) -> str | None:
+    for candidate in backend.upper_candidates(mount):
+        if backend.host.kernel.is_upper(mount, candidate):
+            return candidate
+    return None
+
+
+def _of_the_stack(target: str, stack: tuple[Layer, ...], at: int | None, depth: int) -> Iterator[Anomaly]:
+    above = stack[at + 1 :] if at is not None else ()
+    beneath = stack[:at] if at is not None else ()
+    for layer in stack:
+        if layer.owner is Owner.FOREIGN:
+            yield Anomaly(
+                AnomalyKind.FOREIGN_OVERLAY,
+                f"an overlay that is neither ovlay's nor its driver's is on {target} (source {layer.source})",
+                f"if nobody needs it, take it away with `umount {target}`; else choose the driver that mounted it",
+            )
+    if any(layer.owner is Owner.SYSEXT for layer in above):
+        yield Anomaly(
+            AnomalyKind.HIDDEN_BY_SYSEXT,
+            f"system extensions are merged over the overlay on {target}: it shows, but cannot be written",
+            "take them away with `systemd-sysext unmerge`; they can be merged again afterwards",
+        )
+    if any(layer.owner is Owner.SYSEXT for layer in beneath):
+        yield Anomaly(
+            AnomalyKind.HIDES_SYSEXT,
+            f"the overlay on {target} hides system extensions that are merged beneath it",
+            "`ovlay unmount` brings them back",
+        )
+    if depth >= MAX_STACK_DEPTH:
+        yield Anomaly(
+            AnomalyKind.DEPTH_LIMIT,
+            f"{depth} filesystems are stacked at {target}: the kernel allows no further overlay on it",
+            "take one away first (`systemd-sysext unmerge`, or `ovlay unmount`)",
+        )
+
+
+def _of_the_upper(target: str, overlay: Layer | None, upper: str | None) -> Iterator[Anomaly]:
+    if overlay is None:
+        return
+    if upper is None:
+        yield Anomaly(
+            AnomalyKind.UNREACHABLE_UPPER,
+            f"no path is known that leads to the upper directory of the overlay on {target} ({overlay.upper})",
+            "nothing need be done: files can be placed and the overlay unmounted all the same; root may see more",
+        )
+    if overlay.access is Access.READ_ONLY and overlay.superblock is Access.READ_WRITE:
+        yield Anomaly(
+            AnomalyKind.WRITABLE_SUPERBLOCK,
+            f"the mount on {target} is read-only, but its filesystem is not: another mount of it may be writing",
+            "wait for the tool that writes (such as `dnf --transient`) to end",
+        )
+
+
+def _left_behind(host: Host, target: str) -> Iterator[Anomaly]:
+    """Views that a lazy unmount left behind, and that somebody uses still."""
+    from ovlay.plan.unmounting import still_held
+
+    folder = host.state_dir + "/detached"
+    for name in host.entries(folder):
+        try:
+            record = json.loads(host.read(f"{folder}/{name}") or "")
+            place, number, device = str(record["target"]), int(record["mount_id"]), str(record["device"])
+        except (ValueError, KeyError, TypeError):
+            continue
+        held = still_held(host, number, device) if place == target else ()
+        if held:
+            yield Anomaly(
+                AnomalyKind.HELD_AFTER_UNMOUNT,
+                f"an overlay that was unmounted lazily from {target} is still used by {', '.join(held[:5])}",
+                "end or restart these processes; until then what they write goes into the old overlay",
+            )
