@@ -133,7 +133,7 @@ class Host:
 
     @cached_property
     def state_dir(self) -> str:
-        """Where ovlay keeps what the next boot forgets: `STATE_DIR`, in a user namespace the user's runtime directory."""
+        """What lasts until the next boot: `STATE_DIR`, in a user namespace the user's runtime directory."""
         if self._scratch is not None:
             return self._scratch + "/state"
         if not self.in_user_namespace:

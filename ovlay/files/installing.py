@@ -57,7 +57,8 @@ def plan_files(host: Host, status: Status, files: Sequence[InstallFile]) -> Plan
                 steps.append(step)
     if status.backing is not None and needed + _SPARE > status.backing.free and steps:
         raise NoSpace(
-            f"{needed} bytes do not fit: the {status.backing.fstype} behind {status.target} has {status.backing.free} free",
+            f"{needed} bytes do not fit: {status.backing.free} are free on the {status.backing.fstype} behind "
+            f"{status.target}",
             remedy="make room there, or give the overlay a larger filesystem",
         )
     return Plan(tuple(steps), "" if steps else "all files are there already, with the same content, mode and owner")
