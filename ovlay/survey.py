@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from ovlay.kernel import MAX_STACK_DEPTH
@@ -173,19 +172,14 @@ def _of_the_upper(target: str, overlay: Layer | None, upper: str | None) -> Iter
 
 def _left_behind(host: Host, target: str) -> Iterator[Anomaly]:
     """Views that a lazy unmount left behind, and that somebody uses still."""
-    from ovlay.plan.unmounting import still_held
+    if not host.entries(host.state_dir + "/detached"):
+        return  # the usual case, for which no step needs to be imported
+    from ovlay.plan.unmounting import name_holders, remembered_views
 
-    folder = host.state_dir + "/detached"
-    for name in host.entries(folder):
-        try:
-            record = json.loads(host.read(f"{folder}/{name}") or "")
-            place, number, device = str(record["target"]), int(record["mount_id"]), str(record["device"])
-        except (ValueError, KeyError, TypeError):
-            continue
-        held = still_held(host, number, device) if place == target else ()
-        if held:
+    for view in remembered_views(host, target):
+        if held := view.holders(host):
             yield Anomaly(
                 AnomalyKind.HELD_AFTER_UNMOUNT,
-                f"an overlay that was unmounted lazily from {target} is still used by {', '.join(held[:5])}",
+                f"an overlay that was unmounted lazily from {target} is still used by {name_holders(held)}",
                 "end or restart these processes; until then what they write goes into the old overlay",
             )

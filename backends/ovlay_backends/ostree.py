@@ -220,15 +220,26 @@ class OstreeBackend(Backend):
             steps.append(SealBeneath(self.target, overlay.mount_id, f"{deployment.directory}/usr"))
         steps.append(Unmount(self.target, overlay.mount_id, lazy, status.submounts))
         if overlay.owner is Owner.OVLAY and status.upper_path is not None:
-            steps.append(DiscardUpper(posixpath.dirname(status.upper_path), overlay.mount_id, overlay.device))
-        if deployment is not None and status.flag in ("development", "transient"):
+            steps.append(
+                DiscardUpper(self.target, posixpath.dirname(status.upper_path), overlay.mount_id, overlay.device)
+            )
+        if deployment is not None and status.flag in ("development", "transient") and self._may_clear(overlay):
             flag = f"{deployment.run_state}/unlocked-{status.flag}"
-            steps.append(ClearFlag(flag, "/sysroot/ostree/deploy", overlay.mount_id, overlay.device))
+            steps.append(ClearFlag(self.target, flag, "/sysroot/ostree/deploy", overlay.mount_id, overlay.device))
         if status.mode.persistence is Persistence.PERSISTENT:
             warnings: tuple[str, ...] = ("this is for this boot only: a hotfix comes back at the next one",)
         else:
             warnings = (f"all changes in the overlay on {self.target} are lost",)
         return Plan(tuple(steps), warnings=warnings)
+
+    def _may_clear(self, overlay: Layer) -> bool:
+        """Whether the flag is this overlay's, or that of a view whose holders can be found.
+
+        Of an overlay that somebody else unmounted lazily nothing is known: its upper may be in use.
+        """
+        from ovlay.plan.unmounting import remembered_views
+
+        return overlay.owner is Owner.TOOL or bool(remembered_views(self.host, self.target))
 
     def _exposes_the_deployment(self, status: Status) -> bool:
         """Whether nothing read-only is beneath the overlay, as after the reboot of a hotfix on a plain layout."""

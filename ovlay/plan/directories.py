@@ -103,6 +103,7 @@ class DiscardUpper(Step):
 
     kind: ClassVar[str] = "discard-upper"
 
+    target: str
     path: str
     mount_id: int
     device: str
@@ -111,19 +112,14 @@ class DiscardUpper(Step):
         return f"remove {self.path} with the changes in it, unless something still uses them"
 
     def run(self, host: Host) -> str:
-        from ovlay.plan.unmounting import remembered_view, still_held
+        from ovlay.plan.unmounting import View, name_holders
 
-        held = still_held(host, self.mount_id, self.device)
-        if held:
-            return f"{self.path} is kept for {_some(held)}; the next `ovlay enable` or a reboot removes it"
+        view = View(self.target, self.mount_id, self.device)
+        if held := view.holders(host):
+            return f"{self.path} is kept for {name_holders(held)}; the next `ovlay enable` or a reboot removes it"
         beneath = host.mounts_at(self.path)
         if beneath:
             host.kernel.unmount(beneath[-1], lazy=False)
         host.remove_tree(self.path)
-        host.remove(remembered_view(host, self.mount_id, self.device))
+        view.forget(host)
         return ""
-
-
-def _some(names: tuple[str, ...], most: int = 5) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ovlay.errors import Busy, StateForbids, ToolFailed
 from ovlay.kernel import Mount
+from ovlay.model import as_json
 from ovlay.plan.mounting import run_tool, topmost
 from ovlay.plan.step import Step
 
@@ -36,14 +37,15 @@ class Unmount(Step):
 
     def run(self, host: Host) -> str:
         mount = topmost(host, self.target, self.mount_id)
+        view = View(self.target, mount.mount_id, mount.device)
         if self.lazy:
-            remember_view(host, mount)
+            view.remember(host)
         try:
             with host.kernel.carry(self.carry, detach=True):
                 host.kernel.unmount(mount, lazy=self.lazy)
         except OSError as error:
             if self.lazy:
-                host.remove(remembered_view(host, mount.mount_id, mount.device))
+                view.forget(host)
             if error.errno != errno.EBUSY:
                 raise
             self._detach_from_ourselves(host, mount, error)
@@ -54,7 +56,7 @@ class Unmount(Step):
         holders = host.kernel.holders([mount])
         if holders:
             return f"the old view of {self.target} is still used by {name_holders(holders)}"
-        host.remove(remembered_view(host, mount.mount_id, mount.device))
+        view.forget(host)
         return ""
 
     def _detach_from_ourselves(self, host: Host, mount: Mount, error: OSError) -> None:
@@ -121,7 +123,7 @@ class SealBeneath(Step):
                 remedy="reboot into the rollback deployment instead: `ostree admin status` lists it",
             ) from error
         under = host.mounts_at(self.target)
-        if len(under) < 2 or not under[-2].read_only:  # noqa: PLR2004
+        if len(under) < 2 or not under[-2].read_only:
             raise ToolFailed(f"nothing read-only is beneath the overlay on {self.target}")
         return ""
 
@@ -137,17 +139,21 @@ class ClearFlag(Step):
 
     kind: ClassVar[str] = "clear-flag"
 
+    target: str
     flag: str
     watched: str
     mount_id: int
     device: str
 
     def describe(self) -> str:
-        return f"remove the flag {self.flag}, unless something still uses the old view"
+        return f"remove the flag {self.flag}, unless something still uses an old view of {self.target}"
 
     def run(self, host: Host) -> str:
-        if still_held(host, self.mount_id, self.device):
+        views = (View(self.target, self.mount_id, self.device), *remembered_views(host, self.target))
+        if any(view.holders(host) for view in views):
             return "ostree's flag stays, since removing it would let ostree delete the files under that old view"
+        for view in views:
+            view.forget(host)
         host.remove(self.flag)
         with host.kernel.writable_directory(self.watched) as descriptor:
             os.utime(descriptor)
@@ -162,20 +168,43 @@ def name_holders(holders: tuple[Holder, ...], most: int = 5) -> str:
     return named + (f" and {len(holders) - most} more" if len(holders) > most else "")
 
 
-def still_held(host: Host, mount_id: int, device: str) -> tuple[str, ...]:
-    """Who still uses a mount that is no longer in the table; () where nobody does."""
-    gone = Mount(mount_id, 0, device, "/", "", "", "", "overlay", "", "")
-    return tuple(f"{holder.command} (pid {holder.pid})" for holder in host.kernel.holders([gone]))
+@dataclass(frozen=True, slots=True)
+class View:
+    """An overlay that left the mount table, by what is needed to find those who use it still."""
+
+    target: str
+    mount_id: int
+    device: str
+
+    def record(self, host: Host) -> str:
+        """Where the view is remembered until the next boot."""
+        return f"{host.state_dir}/detached/{self.mount_id}-{self.device.replace(':', '-')}.json"
+
+    def remember(self, host: Host) -> None:
+        """Write the record."""
+        host.make_private_directory(host.state_dir)
+        host.make_private_directory(host.state_dir + "/detached")
+        host.write(self.record(host), json.dumps(as_json(self)), mode=0o600)
+
+    def forget(self, host: Host) -> None:
+        """Remove the record, where there is one."""
+        host.remove(self.record(host))
+
+    def holders(self, host: Host) -> tuple[Holder, ...]:
+        """Who uses the view still."""
+        return host.kernel.holders([Mount(self.mount_id, 0, self.device, "/", "", "", "", "overlay", "", "")])
 
 
-def remembered_view(host: Host, mount_id: int, device: str) -> str:
-    """Where a view that was unmounted lazily is remembered until the next boot."""
-    return f"{host.state_dir}/detached/{mount_id}-{device.replace(':', '-')}.json"
-
-
-def remember_view(host: Host, mount: Mount) -> None:
-    """Write down what is needed to find the holders of a view that is about to leave the mount table."""
-    host.make_private_directory(host.state_dir)
-    host.make_private_directory(host.state_dir + "/detached")
-    record = {"target": mount.mount_point, "mount_id": mount.mount_id, "device": mount.device, "upper": mount.upper}
-    host.write(remembered_view(host, mount.mount_id, mount.device), json.dumps(record), mode=0o600)
+def remembered_views(host: Host, target: str) -> tuple[View, ...]:
+    """The views of ``target`` that a lazy unmount of this boot left behind; they need not be held any more."""
+    folder = host.state_dir + "/detached"
+    views = []
+    for name in host.entries(folder):
+        try:
+            record = json.loads(host.read(f"{folder}/{name}") or "")
+            view = View(str(record["target"]), int(record["mount_id"]), str(record["device"]))
+        except (ValueError, KeyError, TypeError):
+            continue  # a half-written one, or no record at all
+        if view.target == target:
+            views.append(view)
+    return tuple(views)
