@@ -10,9 +10,8 @@ import os
 import posixpath
 import stat
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ovlay.errors import Conflict, ToolFailed
 
@@ -42,8 +41,7 @@ _CONTAINER_MARKS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(NamedTuple):
     """How a host tool ended: its exit status (negative: the signal), and what it printed."""
 
     status: int

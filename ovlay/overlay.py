@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import posixpath
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ovlay.errors import Conflict, InvalidInput
 from ovlay.model import Mode
@@ -23,8 +22,7 @@ if TYPE_CHECKING:
 DEFAULT_TARGET = "/usr"
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What came of a request: its plan, whether the host was changed, and what the steps had to tell."""
 
     plan: Plan

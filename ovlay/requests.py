@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class InstallFile:
+class InstallFile(NamedTuple):
     """One file to be placed: its source, its absolute destination, and how it is to be there.
 
     ``mode`` holds the permission bits. ``owner`` and ``group`` are a name, a number, or None for those of this

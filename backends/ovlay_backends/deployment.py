@@ -6,8 +6,7 @@ Sources: src/libostree/ostree-sysroot.c, src/libostree/ostree-deployment.c and s
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ovlay.model import Access, Mode, Persistence
 
@@ -29,8 +28,7 @@ FLAG_MODES = {
 """What ostree's words for an unlocked state mean (ostree-admin-unlock(1))."""
 
 
-@dataclass(frozen=True, slots=True)
-class Deployment:
+class Deployment(NamedTuple):
     """A deployment by its stateroot, the checksum of its commit, and its serial number."""
 
     stateroot: str
