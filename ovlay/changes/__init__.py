@@ -1,0 +1,1 @@
+"""What differs from the base, and how that is known."""
