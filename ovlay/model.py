@@ -188,4 +188,6 @@ def as_json(value: Any) -> Any:
         return [as_json(item) for item in value]
     if isinstance(value, dict):
         return {key: as_json(item) for key, item in value.items()}
-    return {name: as_json(getattr(value, name)) for name in value.__dataclass_fields__}
+    from dataclasses import fields
+
+    return {field.name: as_json(getattr(value, field.name)) for field in fields(value)}
