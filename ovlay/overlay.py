@@ -92,7 +92,8 @@ class Overlay:
 
     def install_files(self, files: Sequence[InstallFile], *, confirm: Callable[[Plan], bool] | None = None) -> Outcome:
         """Place several files, each atomically; all are looked at before the first is written."""
-        return self._carry_out(lambda: self.backend.plan_install(files), confirm)
+        # These steps check their source and their overlay themselves: reading every file again would tell no more.
+        return self._carry_out(lambda: self.backend.plan_install(files), confirm, look_again=False)
 
     @contextmanager
     def enabled(self, mode: Mode | None = None) -> Iterator[Overlay]:
@@ -111,7 +112,9 @@ class Overlay:
                 else:
                     self.unmount(lazy=True)
 
-    def _carry_out(self, make: Callable[[], Plan], confirm: Callable[[Plan], bool] | None) -> Outcome:
+    def _carry_out(
+        self, make: Callable[[], Plan], confirm: Callable[[Plan], bool] | None, *, look_again: bool = True
+    ) -> Outcome:
         from ovlay.plan.execute import demand_privilege, execute
 
         plan = make()
@@ -121,7 +124,7 @@ class Overlay:
         if confirm is not None and not confirm(plan):
             return Outcome(plan, changed=False)
         with self.host.lock():
-            again = make()
+            again = make() if look_again else plan
             if not again:
                 return Outcome(again, changed=False)
             if again != plan:

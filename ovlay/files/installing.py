@@ -27,7 +27,7 @@ _SPARE = 1 << 20  # bytes that stay free: directories and attributes take room t
 
 def plan_files(host: Host, status: Status, files: Sequence[InstallFile]) -> Plan:
     """The steps for what differs from what is there; raises as `ovlay.backend.Backend.plan_install` says."""
-    _demand_overlay(status)
+    overlay = _demand_overlay(status)
     durable = status.mode is not None and status.mode.persistence is Persistence.PERSISTENT
     steps: list[Step] = []
     made: set[str] = set()
@@ -41,7 +41,7 @@ def plan_files(host: Host, status: Status, files: Sequence[InstallFile]) -> Plan
             if relative in seen:
                 raise InvalidInput(f"{file.destination} is given twice")
             seen.add(relative)
-            step = _wanted(host, status.target, relative, file, durable=durable)
+            step = _wanted(host, status.target, overlay, relative, file, durable=durable)
             there, missing = _find(root, status.target, relative)
             if missing and not file.make_parents:
                 raise InvalidInput(
@@ -51,7 +51,7 @@ def plan_files(host: Host, status: Status, files: Sequence[InstallFile]) -> Plan
             for path in missing:
                 if path not in made:
                     made.add(path)
-                    steps.append(MakeLeadingDirectory(status.target, path, 0o755, *host.default_owner))
+                    steps.append(MakeLeadingDirectory(status.target, overlay, path, 0o755, *host.default_owner))
             if not (there and _is_so(root, status.target, relative, step)):
                 needed += step.size
                 steps.append(step)
@@ -64,17 +64,19 @@ def plan_files(host: Host, status: Status, files: Sequence[InstallFile]) -> Plan
     return Plan(tuple(steps), "" if steps else "all files are there already, with the same content, mode and owner")
 
 
-def _demand_overlay(status: Status) -> None:
-    if not status.active:
+def _demand_overlay(status: Status) -> int:
+    """The mount id of the overlay that takes the files."""
+    if status.overlay is None:
         raise NotActive(f"there is no overlay on {status.target}", remedy="enable one first: `ovlay enable`")
     if status.has(AnomalyKind.HIDDEN_BY_SYSEXT):
         raise StateForbids(
             f"the overlay on {status.target} is hidden by merged system extensions",
             remedy="run `systemd-sysext unmerge` first",
         )
+    return status.overlay.mount_id
 
 
-def _wanted(host: Host, target: str, relative: str, file: InstallFile, *, durable: bool) -> PlaceFile:
+def _wanted(host: Host, target: str, mount_id: int, relative: str, file: InstallFile, *, durable: bool) -> PlaceFile:
     if not 0 <= file.mode <= 0o7777:
         raise InvalidInput(f"mode {file.mode:o} is not between 0 and 7777")
     with opened_source(file.source) as descriptor:
@@ -83,6 +85,7 @@ def _wanted(host: Host, target: str, relative: str, file: InstallFile, *, durabl
     return PlaceFile(
         source=os.path.abspath(file.source),
         target=target,
+        mount_id=mount_id,
         path=relative,
         size=content.size,
         sha256=content.sha256,

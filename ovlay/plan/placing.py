@@ -15,6 +15,7 @@ from ovlay.errors import Conflict, InvalidInput, NoSpace
 from ovlay.files.destination import opened_parent
 from ovlay.files.label import ATTRIBUTE, label_for
 from ovlay.files.source import BLOCK, opened_source
+from ovlay.plan.mounting import topmost
 from ovlay.plan.step import Step
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class MakeLeadingDirectory(Step):
     kind: ClassVar[str] = "make-leading-directory"
 
     target: str
+    mount_id: int
     path: str
     mode: int
     uid: int
@@ -40,6 +42,7 @@ class MakeLeadingDirectory(Step):
         return f"make the directory {self.target}/{self.path}"
 
     def run(self, host: Host) -> str:
+        topmost(host, self.target, self.mount_id)
         with (
             host.kernel.writable_view(self.target) as view,
             opened_parent(view, self.target, self.path) as parent,
@@ -62,7 +65,7 @@ class MakeLeadingDirectory(Step):
 class PlaceFile(Step):
     """One file, atomically. ``sha256`` and ``size`` are those of the source when the plan was made.
 
-    The source is refused where it is another file by now. The destination is replaced by rename(2), so a running
+    ``mount_id`` is that of the overlay: without it the file would land in what lies beneath. The source is refused where it is another file by now. The destination is replaced by rename(2), so a running
     program keeps its own file (no ETXTBSY) and a link there is replaced and not followed.
     """
 
@@ -70,6 +73,7 @@ class PlaceFile(Step):
 
     source: str
     target: str
+    mount_id: int
     path: str
     size: int
     sha256: str
@@ -82,6 +86,7 @@ class PlaceFile(Step):
         return f"place {self.source} at {self.target}/{self.path} (mode {self.mode:04o}, {self.size} bytes)"
 
     def run(self, host: Host) -> str:
+        topmost(host, self.target, self.mount_id)
         with (
             opened_source(self.source) as source,
             host.kernel.writable_view(self.target) as view,
