@@ -65,7 +65,9 @@ class MakeLeadingDirectory(Step):
 class PlaceFile(Step):
     """One file, atomically. ``sha256`` and ``size`` are those of the source when the plan was made.
 
-    ``mount_id`` is that of the overlay: without it the file would land in what lies beneath. The source is refused where it is another file by now. The destination is replaced by rename(2), so a running
+    ``mount_id`` is that of the overlay: without it the file would land in what lies beneath.
+
+    The source is refused where it is another file by now. The destination is replaced by rename(2), so a running
     program keeps its own file (no ETXTBSY) and a link there is replaced and not followed.
     """
 

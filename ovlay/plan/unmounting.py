@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from ovlay.errors import Busy, StateForbids, ToolFailed
+from ovlay.errors import Busy, OvlayError, StateForbids, ToolFailed
 from ovlay.kernel import Mount
 from ovlay.model import as_json
 from ovlay.plan.mounting import run_tool, topmost
@@ -74,25 +74,45 @@ class Unmount(Step):
 
 @dataclass(frozen=True, slots=True)
 class UnmountWithTool(Step):
-    """Let the host's own tool take its overlay away; the mount table says whether it did."""
+    """Let the host's own tool take its overlay away; the mount table says whether it did.
+
+    systemd-sysext unmounts lazily, always: nothing is ever busy for it, and those who use the overlay lose what they
+    wrote (src/sysext/sysext.c: umount_verbose with MNT_DETACH). So, unless ``lazy``, the holders are looked for first.
+    """
 
     kind: ClassVar[str] = "unmount-with-tool"
 
     argv: tuple[str, ...]
     target: str
     mount_id: int
+    lazy: bool
 
     def describe(self) -> str:
-        return f"run `{' '.join(self.argv)}`, which takes the overlay off {self.target}"
+        unused = "" if self.lazy else ", unless something uses it"
+        return f"run `{' '.join(self.argv)}`, which takes the overlay off {self.target}{unused}"
 
     def run(self, host: Host) -> str:
-        topmost(host, self.target, self.mount_id)
-        run_tool(host, self.argv)
+        mount = topmost(host, self.target, self.mount_id)
+        holders = host.kernel.holders([mount])
+        if holders and not self.lazy:
+            raise Busy(
+                f"the overlay on {self.target} is busy: used by {name_holders(holders)}",
+                remedy="end these processes, or use `ovlay unmount --lazy`, which leaves them their view",
+                holders=holders,
+            )
+        view = View(self.target, mount.mount_id, mount.device)
+        if holders:
+            view.remember(host)
+        try:
+            run_tool(host, self.argv)
+        except OvlayError:
+            view.forget(host)
+            raise
         if any(found.mount_id == self.mount_id for found in host.kernel.mounts()):
             raise ToolFailed(
                 f"`{' '.join(self.argv)}` exited 0, but its overlay is still on {self.target}", argv=self.argv, status=0
             )
-        return ""
+        return f"the old view of {self.target} is still used by {name_holders(holders)}" if holders else ""
 
 
 @dataclass(frozen=True, slots=True)
