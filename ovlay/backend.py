@@ -10,7 +10,7 @@ from __future__ import annotations
 import abc
 from typing import TYPE_CHECKING, ClassVar
 
-from ovlay.errors import StateForbids, Unsupported
+from ovlay.errors import OvlayError, StateForbids, Unsupported
 from ovlay.model import AnomalyKind, Mode, Owner, Persistence
 
 if TYPE_CHECKING:
@@ -98,6 +98,24 @@ class Backend(abc.ABC):
         """What is odd that only this driver can know. ``overlay`` is the active one, or None."""
         return ()
 
+    def ask_tool(self) -> str | None:
+        """What the host's own tool says of the target, for people to read. Runs the tool, unlike `status`.
+
+        None where there is no such tool, or where it failed or said nothing that can be understood.
+        """
+        return None
+
+    def output_of(self, tool: str, *arguments: str) -> str | None:
+        """What a host tool printed; None where it is not installed, cannot be run, or failed."""
+        found = self.host.find_tool(tool)
+        if found is None:
+            return None
+        try:
+            done = self.host.run((found, *arguments))
+        except OvlayError:
+            return None
+        return done.stdout if done.status == 0 else None
+
     # --- what comes of it --------------------------------------------------------------------------------------
 
     def status(self) -> Status:
@@ -133,20 +151,29 @@ class Backend(abc.ABC):
         overlay = status.overlay
         assert overlay is not None
         assert status.mode is not None
-        if status.mode == mode:
-            return Plan(reason=f"a {mode} overlay is on {self.target} already")
         if status.mode.persistence is not mode.persistence:
+            kept = status.mode.persistence is Persistence.PERSISTENT
             raise StateForbids(
                 f"a {status.mode} overlay is on {self.target}, and a {mode} one was asked for",
-                remedy="take it away with `ovlay unmount` first; what is in it goes",
+                remedy=f"take it away with `ovlay unmount` first; what is in it {'stays on the disk' if kept else 'goes'}",
             )
-        if status.stack[-1].mount_id != overlay.mount_id:
-            raise StateForbids(
-                f"the {status.mode} overlay on {self.target} lies under another mount ({status.stack[-1].source})",
-                remedy="take away what lies over it first",
-            )
+        self.refuse_covered(status)
+        if status.mode == mode:
+            return Plan(reason=f"a {mode} overlay is on {self.target} already")
         steps: tuple[Step, ...] = (SetAccess(self.target, overlay.mount_id, mode.access),)
         return Plan(steps)
+
+    def refuse_covered(self, status: Status) -> None:
+        """Raise `StateForbids` where the overlay is not what the target shows, because something lies over it."""
+        overlay, top = status.overlay, status.stack[-1]
+        if overlay is None or top.mount_id == overlay.mount_id:
+            return
+        raise StateForbids(
+            f"the {status.mode} overlay on {self.target} lies under another mount ({top.source})",
+            remedy="run `systemd-sysext unmerge` first"
+            if top.owner is Owner.SYSEXT
+            else "take away what lies over it first",
+        )
 
     def refuse_foreign(self, status: Status) -> None:
         """Raise `StateForbids` where something is on the target that a new overlay must not cover."""

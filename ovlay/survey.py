@@ -46,7 +46,8 @@ def take_survey(backend: Backend) -> Status:
         submounts=submounts,
         anomalies=(
             *_of_the_stack(target, stack, at, depth),
-            *_of_the_upper(target, overlay, upper),
+            *_of_the_submounts(target, table, mounts, overlay),
+            *_of_the_upper(target, overlay, upper, covered=at is not None and at + 1 < len(stack)),
             *backend.anomalies(overlay),
             *_left_behind(host, target),
         ),
@@ -84,6 +85,15 @@ def _shown_under(table: MountTable, mount: Mount, layer: str) -> Mount | None:
     if layer == mount.mount_point or layer.startswith(mount.mount_point + "/"):
         return table.by_id(mount.parent_id)
     return table.covering(layer)
+
+
+def image_is_read_only(table: MountTable, target: str) -> bool:
+    """Whether the image beneath all that was mounted on ``target`` since is read-only.
+
+    The answer is the same before and after an overlay is on the target: a driver that fits because of it goes on to.
+    """
+    roots = table.stack("/")
+    return any(mount.read_only or mount.superblock_read_only for mount in (*roots[-1:], *table.stack(target)))
 
 
 def plain_base(host: Host, kind: str, *, checksum: str | None = None, image: str | None = None) -> Base:
@@ -133,13 +143,19 @@ def _of_the_stack(target: str, stack: tuple[Layer, ...], at: int | None, depth: 
                 f"an overlay that is neither ovlay's nor its driver's is on {target} (source {layer.source})",
                 f"if nobody needs it, take it away with `umount {target}`; else choose the driver that mounted it",
             )
-    if any(layer.owner is Owner.SYSEXT for layer in above):
+    over = next((layer for layer in reversed(above) if layer.owner is Owner.SYSEXT), None)
+    if over is not None:
+        fate = "it shows, but cannot be written" if over.upper is None else "it shows, but what is written goes to them"
         yield Anomaly(
             AnomalyKind.HIDDEN_BY_SYSEXT,
-            f"system extensions are merged over the overlay on {target}: it shows, but cannot be written",
-            "take them away with `systemd-sysext unmerge`; they can be merged again afterwards",
+            f"system extensions are merged over the overlay on {target}: {fate}",
+            "take them away with `systemd-sysext unmerge`; they can be merged again afterwards"
+            if over.upper is None
+            else "`systemd-sysext unmerge` takes them away, and what was written there since they were merged may be lost",
         )
-    if any(layer.owner is Owner.SYSEXT for layer in beneath):
+    # An overlay over the merged view itself (lowerdir is the target) lets the extensions show; ostree's does not.
+    hiding = at is not None and stack[at].lower != (target,)
+    if hiding and any(layer.owner is Owner.SYSEXT for layer in beneath):
         yield Anomaly(
             AnomalyKind.HIDES_SYSEXT,
             f"the overlay on {target} hides system extensions that are merged beneath it",
@@ -153,10 +169,29 @@ def _of_the_stack(target: str, stack: tuple[Layer, ...], at: int | None, depth: 
         )
 
 
-def _of_the_upper(target: str, overlay: Layer | None, upper: str | None) -> Iterator[Anomaly]:
+def _of_the_submounts(
+    target: str, table: MountTable, mounts: tuple[Mount, ...], overlay: Layer | None
+) -> Iterator[Anomaly]:
     if overlay is None:
         return
-    if upper is None:
+    visible = {mount.mount_id for mount in table.below(target)}
+    hidden = [
+        mount.mount_point
+        for mount in table
+        if mount.mount_point.startswith(target + "/") and mount.mount_id not in visible and not _belongs(mount, mounts)
+    ]
+    if hidden:
+        yield Anomaly(
+            AnomalyKind.HIDDEN_SUBMOUNTS,
+            f"the overlay on {target} covers the mounts on {', '.join(sorted(set(hidden)))}",
+            "`ovlay unmount` brings them back; `ovlay enable` would have kept them in sight",
+        )
+
+
+def _of_the_upper(target: str, overlay: Layer | None, upper: str | None, *, covered: bool) -> Iterator[Anomaly]:
+    if overlay is None:
+        return
+    if upper is None and not covered:  # of a covered overlay nothing can be proven: its root cannot be reached
         yield Anomaly(
             AnomalyKind.UNREACHABLE_UPPER,
             f"no path is known that leads to the upper directory of the overlay on {target} ({overlay.upper})",

@@ -14,6 +14,9 @@ from ovlay.plan.step import Step
 if TYPE_CHECKING:
     from ovlay.host import Host
 
+KEPT = "kept"
+"""Below the state directory: what is known of uppers that outlived their overlay, a JSON file each."""
+
 
 @dataclass(frozen=True, slots=True)
 class MakePrivateDirectory(Step):
@@ -99,7 +102,10 @@ class WriteFile(Step):
 
 @dataclass(frozen=True, slots=True)
 class DiscardUpper(Step):
-    """Remove the upper of an overlay that is gone; kept for as long as somebody uses the old view."""
+    """Remove the upper of an overlay that is gone; kept for as long as somebody uses the old view.
+
+    One that is kept is written down, so that the next plan of `ovlay.uppers.clean_up` removes it.
+    """
 
     kind: ClassVar[str] = "discard-upper"
 
@@ -116,10 +122,54 @@ class DiscardUpper(Step):
 
         view = View(self.target, self.mount_id, self.device)
         if held := view.holders(host):
+            self._keep(host)
             return f"{self.path} is kept for {name_holders(held)}; the next `ovlay enable` or a reboot removes it"
-        beneath = host.mounts_at(self.path)
-        if beneath:
-            host.kernel.unmount(beneath[-1], lazy=False)
-        host.remove_tree(self.path)
+        remove_upper(host, self.path)
+        host.remove(self._record(host))
         view.forget(host)
         return ""
+
+    def _record(self, host: Host) -> str:
+        return f"{host.state_dir}/{KEPT}/{os.path.basename(self.path)}.json"
+
+    def _keep(self, host: Host) -> None:
+        import json
+
+        host.make_private_directory(host.state_dir)
+        host.make_private_directory(f"{host.state_dir}/{KEPT}")
+        host.write(self._record(host), json.dumps(self.to_json()), mode=0o600)
+
+
+@dataclass(frozen=True, slots=True)
+class DiscardLeftover(Step):
+    """Remove an upper that an earlier boot left behind. What cannot be removed stays, and stops nothing."""
+
+    kind: ClassVar[str] = "discard-leftover"
+
+    path: str
+
+    def describe(self) -> str:
+        return f"remove {self.path}, which an earlier boot left behind"
+
+    def run(self, host: Host) -> str:
+        if is_mounted_upper(host, self.path):
+            return f"{self.path} is in use after all, and stays"
+        try:
+            remove_upper(host, self.path)
+        except OSError as error:
+            return f"{self.path} could not be removed: {error.strerror}"
+        return ""
+
+
+def is_mounted_upper(host: Host, path: str) -> bool:
+    """Whether an overlay in the mount table has its upper directory below ``path``."""
+    return any((mount.upper or "").startswith(path + "/") for mount in host.kernel.mounts() if mount.is_overlay)
+
+
+def remove_upper(host: Host, path: str) -> None:
+    """Remove a directory with an upper in it, and the tmpfs that is mounted on it where there is one."""
+    beneath = host.mounts_at(path)
+    if beneath:
+        host.kernel.unmount(beneath[-1], lazy=False)
+    if host.is_directory(path):
+        host.remove_tree(path)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class MountTmpfs(Step):
-    """A tmpfs for an upper directory; ``size`` is its limit in bytes."""
+    """A tmpfs for an upper directory; ``size`` is its limit in bytes, or half of the memory that is free if less."""
 
     kind: ClassVar[str] = "mount-tmpfs"
 
@@ -31,7 +31,7 @@ class MountTmpfs(Step):
 
     def run(self, host: Host) -> str:
         os.makedirs(host.path(self.path), mode=0o700, exist_ok=True)
-        number = host.kernel.mount_tmpfs(self.path, size=self.size, mode=0o700, source="ovlay")
+        number = host.kernel.mount_tmpfs(self.path, size=_bounded(host, self.size), mode=0o700, source="ovlay")
         found = host.kernel.mounts().by_id(number)
         if found is None or found.mount_point != self.path:
             raise Conflict(f"the tmpfs that was just mounted on {self.path} is not in the mount table")
@@ -43,6 +43,19 @@ class MountTmpfs(Step):
             host.kernel.unmount(mounts[-1], lazy=True)
         with contextlib.suppress(OSError):
             host.remove(self.path)
+
+
+def _bounded(host: Host, size: int | None) -> int | None:
+    """``size``, but no more than half of the memory that is available now (MemAvailable in proc_meminfo(5)).
+
+    The plan cannot say so: it must be the same when it is made again, and this number never is.
+    """
+    for line in (host.read("/proc/meminfo") or "").splitlines():
+        words = line.split()
+        if words[:1] == ["MemAvailable:"] and len(words) > 1 and words[1].isdecimal():
+            half = int(words[1]) * 512
+            return half if size is None else min(size, half)
+    return size
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ovlay.plan.directories import DiscardUpper, MakePrivateDirectory, MakeUpper, WriteFile
+from ovlay.plan.directories import DiscardLeftover, DiscardUpper, MakePrivateDirectory, MakeUpper, WriteFile
+from ovlay.plan.extending import AddExtension, RemoveExtension
 from ovlay.plan.mounting import MountOverlay, MountTmpfs, MountWithTool, SetAccess
 from ovlay.plan.placing import MakeLeadingDirectory, PlaceFile
-from ovlay.plan.unmounting import ClearFlag, SealBeneath, Unmount, UnmountWithTool
+from ovlay.plan.unmounting import ClearFlag, SealBeneath, Unmount, UnmountTmpfs, UnmountWithTool
 
 if TYPE_CHECKING:
     from ovlay.plan.step import Step
 
 __all__ = [
+    "AddExtension",
     "ClearFlag",
+    "DiscardLeftover",
     "DiscardUpper",
     "MakeLeadingDirectory",
     "MakePrivateDirectory",
@@ -22,9 +25,11 @@ __all__ = [
     "MountTmpfs",
     "MountWithTool",
     "PlaceFile",
+    "RemoveExtension",
     "SealBeneath",
     "SetAccess",
     "Unmount",
+    "UnmountTmpfs",
     "UnmountWithTool",
     "WriteFile",
     "known_steps",
@@ -34,7 +39,9 @@ __all__ = [
 def known_steps() -> dict[str, type[Step]]:
     """The steps by the name that they have in JSON."""
     steps: tuple[type[Step], ...] = (
+        AddExtension,
         ClearFlag,
+        DiscardLeftover,
         DiscardUpper,
         MakeLeadingDirectory,
         MakePrivateDirectory,
@@ -43,9 +50,11 @@ def known_steps() -> dict[str, type[Step]]:
         MountTmpfs,
         MountWithTool,
         PlaceFile,
+        RemoveExtension,
         SealBeneath,
         SetAccess,
         Unmount,
+        UnmountTmpfs,
         UnmountWithTool,
         WriteFile,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -76,8 +77,9 @@ class Unmount(Step):
 class UnmountWithTool(Step):
     """Let the host's own tool take its overlay away; the mount table says whether it did.
 
-    systemd-sysext unmounts lazily, always: nothing is ever busy for it, and those who use the overlay lose what they
-    wrote (src/sysext/sysext.c: umount_verbose with MNT_DETACH). So, unless ``lazy``, the holders are looked for first.
+    systemd-sysext unmounts lazily, always (MNT_DETACH in src/sysext/sysext.c): nothing is ever busy for it, and those
+    who use the overlay lose what they wrote. So, unless ``lazy``, its users are looked for first. A mount namespace
+    that only has a copy of the mount is none of them, as it is none for umount(2).
     """
 
     kind: ClassVar[str] = "unmount-with-tool"
@@ -94,11 +96,12 @@ class UnmountWithTool(Step):
     def run(self, host: Host) -> str:
         mount = topmost(host, self.target, self.mount_id)
         holders = host.kernel.holders([mount])
-        if holders and not self.lazy:
+        users = tuple(holder for holder in holders if holder.uses != ("mount namespace",))
+        if users and not self.lazy:
             raise Busy(
-                f"the overlay on {self.target} is busy: used by {name_holders(holders)}",
+                f"the overlay on {self.target} is busy: used by {name_holders(users)}",
                 remedy="end these processes, or use `ovlay unmount --lazy`, which leaves them their view",
-                holders=holders,
+                holders=users,
             )
         view = View(self.target, mount.mount_id, mount.device)
         if holders:
@@ -113,6 +116,28 @@ class UnmountWithTool(Step):
                 f"`{' '.join(self.argv)}` exited 0, but its overlay is still on {self.target}", argv=self.argv, status=0
             )
         return f"the old view of {self.target} is still used by {name_holders(holders)}" if holders else ""
+
+
+@dataclass(frozen=True, slots=True)
+class UnmountTmpfs(Step):
+    """Take ovlay's tmpfs away from where systemd-sysext looks for an upper.
+
+    An overlay that somebody uses still has a mount of it for its own: what is in it goes when they do.
+    """
+
+    kind: ClassVar[str] = "unmount-tmpfs"
+
+    path: str
+
+    def describe(self) -> str:
+        return f"unmount the tmpfs on {self.path}"
+
+    def run(self, host: Host) -> str:
+        while (mounts := host.mounts_at(self.path)) and (mounts[-1].fstype, mounts[-1].source) == ("tmpfs", "ovlay"):
+            host.kernel.unmount(mounts[-1], lazy=True)
+        with contextlib.suppress(OSError):  # what others put there stays
+            host.remove(self.path)
+        return ""
 
 
 @dataclass(frozen=True, slots=True)
