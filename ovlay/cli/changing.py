@@ -1,0 +1,126 @@
+"""The verbs that change a host: the plan is shown, confirmed, executed, and what came of it is told."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ovlay.errors import InvalidInput
+from ovlay.model import as_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ovlay.cli.options import Options
+    from ovlay.cli.terminal import Terminal
+    from ovlay.overlay import Outcome, Overlay
+    from ovlay.plan.step import Plan
+
+SCHEMA = "ovlay.outcome/1"
+
+
+class Request(NamedTuple):
+    """One change that is asked for: how it is planned, how it is carried out, and what to say when it is done."""
+
+    plan: Callable[[], Plan]
+    carry_out: Callable[[Callable[[Plan], bool]], Outcome]
+    done: str
+    question: str = "Proceed?"
+
+
+def change(
+    request: Request, overlay: Overlay, options: Options, terminal: Terminal, *, declined_is_fine: bool = False
+) -> int:
+    """Carry a request out as the flags say, and return the exit status.
+
+    Raises `InvalidInput` where nobody can be asked, and where the answer is no, unless ``declined_is_fine``.
+    """
+    if options.dry_run:
+        show_plan(request.plan(), terminal)
+        return 0
+    _demand_real_root(overlay)
+
+    def confirm(plan: Plan) -> bool:
+        if not options.yes:
+            terminal.demand_answer()
+            for line in plan_lines(plan):
+                terminal.complain(line)
+            answer = terminal.ask(request.question)
+            if not answer and not declined_is_fine:
+                raise InvalidInput("not confirmed; nothing was changed", remedy="answer yes, or say --yes")
+            return answer
+        return True
+
+    with _terminating():
+        outcome = request.carry_out(confirm)
+    tell(request, outcome, overlay, options, terminal)
+    return 0
+
+
+def tell(request: Request, outcome: Outcome, overlay: Overlay, options: Options, terminal: Terminal) -> None:
+    """Say what came of a request, in words or as a document."""
+    terminal.say(request.done if outcome.changed else outcome.plan.reason or "nothing was changed")
+    for line in outcome.told:
+        terminal.say(f"  {line}")
+    if outcome.changed and options.yes:  # who was asked has read them above the question
+        for line in outcome.plan.warnings:
+            terminal.say(f"  {line}")
+    terminal.document(outcome_document(options.words[0], outcome, overlay))
+
+
+def outcome_document(verb: str, outcome: Outcome, overlay: Overlay) -> dict[str, Any]:
+    """The outcome of a verb as a document of schema ``ovlay.outcome/1``, with the status after it."""
+    return {
+        "schema": SCHEMA,
+        "verb": verb,
+        "changed": outcome.changed,
+        "told": as_json(outcome.told),
+        "plan": outcome.plan.to_json(),
+        "status": overlay.status().to_json(),
+    }
+
+
+def show_plan(plan: Plan, terminal: Terminal) -> None:
+    """The plan of a dry run."""
+    for line in plan_lines(plan) if plan else (f"nothing to do: {plan.reason}",):
+        terminal.print(line)
+    terminal.document(plan.to_json())
+
+
+def plan_lines(plan: Plan) -> Iterator[str]:
+    """A plan for a person: its steps by number, then what is to be known before saying yes."""
+    for number, line in enumerate(plan.describe(), 1):
+        yield f"{number:3}. {line}"
+    for line in plan.warnings:
+        yield f"note: {line}"
+
+
+def _demand_real_root(overlay: Overlay) -> None:
+    """Mounts are made on the running system: only a driver that plays a host can work below another root."""
+    from ovlay.host import Host
+
+    if overlay.host.root != "/" and type(overlay.host) is Host:
+        raise InvalidInput(
+            f"the driver {overlay.backend.name} changes the running system, and nothing below {overlay.host.root}",
+            remedy="leave --root away, or use it with --backend fake",
+        )
+
+
+@contextmanager
+def _terminating() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end a plan as Ctrl-C does: what was begun is taken back."""
+
+    def end(number: int, _frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    # Only the main thread of a program has a say in what signals do (signal(7), and Python's module).
+    in_main = threading.current_thread() is threading.main_thread()
+    signals = (signal.SIGTERM, signal.SIGHUP) if in_main else ()
+    before = [signal.signal(number, end) for number in signals]
+    try:
+        yield
+    finally:
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)

@@ -1,0 +1,97 @@
+"""An error on the command line: one message, the next step, and an exit status."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from typing import TYPE_CHECKING, Any
+
+from ovlay.errors import NotPermitted, OvlayError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ovlay.cli.terminal import Terminal
+
+SCHEMA = "ovlay.error/1"
+UNEXPECTED = 7
+INTERRUPTED = 130
+
+_SUDO_FINDS = ("/usr/sbin", "/usr/bin", "/sbin", "/bin")
+"""What is in the secure_path of sudo(8) everywhere; /usr/local is not on Fedora."""
+
+_BECOME_ROOT = ("sudo", "doas", "run0", "pkexec")
+
+
+def report(error: BaseException, words: Sequence[str], terminal: Terminal, *, verbose: bool) -> int:
+    """Say what went wrong on standard error, with ``--json`` on standard output too, and return the exit status."""
+    if verbose:
+        import traceback
+
+        sys.stderr.write("".join(traceback.format_exception(error)))
+    document = describe(error, words)
+    terminal.complain(f"ovlay: {document['message']}")
+    for line in getattr(error, "__notes__", ()):
+        terminal.complain(f"  {line}")
+    if document["remedy"]:
+        terminal.complain(f"  next: {document['remedy']}")
+    terminal.document(document)
+    status: int = document["exit_code"]
+    return status
+
+
+def describe(error: BaseException, words: Sequence[str]) -> dict[str, Any]:
+    """The error as a document of schema ``ovlay.error/1``; ``words`` are those of the command line."""
+    from ovlay.model import as_json
+
+    kind, message, remedy, exit_code = _parts(error)
+    if isinstance(error, NotPermitted) and "as root" in remedy and os.geteuid() != 0:
+        remedy = f"run it as root: `{as_root(words)}`"
+    return {
+        "schema": SCHEMA,
+        "kind": kind,
+        "message": message,
+        "remedy": remedy,
+        "exit_code": exit_code,
+        "holders": as_json(getattr(error, "holders", ())),
+    }
+
+
+def _parts(error: BaseException) -> tuple[str, str, str, int]:
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted", "interrupted; what had been begun was taken back", "", INTERRUPTED
+    if isinstance(error, OSError) and not isinstance(error, OvlayError):
+        from ovlay.plan.execute import translate
+
+        error = translate(error, "do that")
+    if isinstance(error, OvlayError):
+        return kind_of(type(error)), str(error), error.remedy, error.exit_code
+    return (
+        "unexpected",
+        f"unexpected {type(error).__name__}: {error}",
+        "this is a mistake in ovlay or in a driver: run it again with -v and report what it prints",
+        UNEXPECTED,
+    )
+
+
+def kind_of(error: type[OvlayError]) -> str:
+    """The name of an error class as it is in JSON: ``StateForbids`` is ``state-forbids``."""
+    return "".join(f"-{c.lower()}" if c.isupper() else c for c in error.__name__).removeprefix("-")
+
+
+def as_root(words: Sequence[str]) -> str:
+    """The command that runs this very program as root with the same words.
+
+    sudo looks for a program in its own secure_path, where one below a home directory or a virtual environment is not:
+    then the full path is named.
+    """
+    become = next((name for name in _BECOME_ROOT if any(os.path.exists(f"{d}/{name}") for d in _SUDO_FINDS)), "sudo")
+    script = os.path.abspath(sys.argv[0])
+    if os.path.basename(script) == "__main__.py":
+        program = [sys.executable, "-m", "ovlay"]
+    elif os.path.dirname(script) in _SUDO_FINDS:
+        program = [os.path.basename(script)]
+    else:
+        program = [script]
+    return shlex.join([become, *program, *words])

@@ -1,0 +1,43 @@
+"""What the library logs, shown on standard error by loguru where -v asks for it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+LEVELS = {1: logging.INFO, 2: logging.DEBUG}
+
+
+class InterceptHandler(logging.Handler):
+    """Hand the records of the standard library's logging over to loguru."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Pass one record on, with its own level and place."""
+        from loguru import logger
+
+        place = {"name": record.name, "function": record.funcName, "line": record.lineno}
+        logger.patch(lambda entry: entry.update(place)).opt(exception=record.exc_info).log(  # type: ignore[call-arg]
+            record.levelname, "{}", record.getMessage()
+        )
+
+
+def show_logs(verbose: int) -> None:
+    """Show the library's log from INFO on (-v), or from DEBUG on (-vv)."""
+    from loguru import logger
+
+    from ovlay.cli.terminal import shows_colour
+
+    level = LEVELS[min(verbose, max(LEVELS))]
+    logger.remove()
+    logger.add(
+        sys.stderr,
+        level=level,
+        format="{level: <5} {name}: {message}",
+        colorize=shows_colour(sys.stderr),
+        diagnose=False,
+        backtrace=False,
+    )
+    library = logging.getLogger("ovlay")
+    library.handlers = [InterceptHandler()]
+    library.setLevel(level)
+    library.propagate = False
