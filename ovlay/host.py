@@ -181,6 +181,13 @@ class Host:
         """The mounts on ``target`` as the table shows them now, lowest first."""
         return self.kernel.mounts().stack(target)
 
+    def permissions(self, found: os.stat_result) -> int:
+        """The permission bits of a file, from what stat(2) said of it.
+
+        Only a host that plays a read-only mount by taking write permission away knows better than stat(2).
+        """
+        return stat.S_IMODE(found.st_mode)
+
     @property
     def default_owner(self) -> tuple[int, int]:
         """The user and group id of what is placed with no owner given."""

@@ -52,7 +52,7 @@ def plan_files(host: Host, status: Status, files: Sequence[InstallFile]) -> Plan
                 if path not in made:
                     made.add(path)
                     steps.append(MakeLeadingDirectory(status.target, overlay, path, 0o755, *host.default_owner))
-            if not (there and _is_so(root, status.target, relative, step)):
+            if not (there and _is_so(host, root, status.target, relative, step)):
                 needed += step.size
                 steps.append(step)
     if status.backing is not None and needed + _SPARE > status.backing.free and steps:
@@ -117,7 +117,7 @@ def _find(root: int, target: str, relative: str) -> tuple[bool, list[str]]:
             missing.insert(0, parent)
 
 
-def _is_so(root: int, target: str, relative: str, step: PlaceFile) -> bool:
+def _is_so(host: Host, root: int, target: str, relative: str, step: PlaceFile) -> bool:
     """Whether the file that is there is what the step would make of it."""
     with opened_parent(root, target, relative) as parent:
         try:
@@ -131,7 +131,7 @@ def _is_so(root: int, target: str, relative: str, step: PlaceFile) -> bool:
         found = os.fstat(there)
         if not stat.S_ISREG(found.st_mode) or found.st_size != step.size:
             return False
-        if (stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid) != (step.mode, step.uid, step.gid):
+        if (host.permissions(found), found.st_uid, found.st_gid) != (step.mode, step.uid, step.gid):
             return False
         return content_of(there) == Content(step.size, step.sha256)
     finally:

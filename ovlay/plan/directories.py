@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -61,7 +60,7 @@ class MakeUpper(Step):
         if host.entries(self.path):
             raise Conflict(f"{self.path} is in use already", remedy="try again")
         host.make_directory(f"{self.path}/work", mode=0o700)
-        host.make_directory(f"{self.path}/upper", mode=stat.S_IMODE(found.st_mode))
+        host.make_directory(f"{self.path}/upper", mode=host.permissions(found))
         upper = host.path(f"{self.path}/upper")
         made = os.stat(upper)
         if (made.st_uid, made.st_gid) != (found.st_uid, found.st_gid):
