@@ -1,0 +1,526 @@
+"""A kernel that mounts with plain directories: what is covered is moved aside, what is shown is a copy.
+
+Where a program looks it finds what the real kernel would show it: the merged tree, the sealed one, the pristine one
+again after an unmount. What a program wrote into a merged tree is put into the upper directory when the overlay is
+unmounted, made read-only or written through `SimulatedKernel.writable_view`, or when `SimulatedKernel.sync` is
+called; the real kernel does it at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import posixpath
+from typing import TYPE_CHECKING
+
+from ovlay.errors import Conflict
+from ovlay.kernel import MAX_STACK_DEPTH, Kernel
+from ovlay.kernel.mountinfo import Mount, MountTable
+from ovlay.model import Access, Backing
+from ovlay.simulated.layers import fill_upper, materialise, merge, remove_tree
+from ovlay.simulated.ledger import HIDDEN, Layers, Ledger, State, with_access
+from ovlay.simulated.seals import Seals
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from ovlay.model import Holder
+
+PLAIN_TABLE = """\
+23 28 0:22 / /proc rw,relatime shared:5 - proc proc rw
+26 28 0:24 / /run rw,relatime shared:15 - tmpfs run rw,mode=755,inode64
+28 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
+30 28 254:0 /usr /usr ro,relatime shared:3 - ext4 /dev/vda rw
+"""
+"""A host with a read-only bind of /usr on a writable root."""
+
+_BLOCK = 4096
+
+
+class SimulatedKernel(Kernel):
+    """The kernel of the host below ``root``, which is booted with ``table`` where that has not been done yet.
+
+    A tree that is mounted read-only is sealed (see `ovlay.simulated.seals`), so before ``root`` is removed `close`
+    must be called; opening it again seals it again.
+    """
+
+    def __init__(self, root: str, *, table: str = PLAIN_TABLE) -> None:
+        self.root = os.path.realpath(root)
+        self._ledger = Ledger(self.root)
+        self._seals = Seals(self._ledger.path("seals.json"))
+        if not self._ledger.booted:
+            os.makedirs(self.root + "/usr", mode=0o755, exist_ok=True)
+            os.makedirs(self.root + "/run", mode=0o755, exist_ok=True)
+            self._ledger.boot(table)
+        with self._ledger.locked():
+            self._settle_all()
+
+    # --- questions ---------------------------------------------------------------------------------------------
+
+    def mounts(self) -> MountTable:
+        """The text file ``proc/self/mountinfo`` of the scratch root."""
+        return self._ledger.mounts()
+
+    def supports(self, fstype: str) -> bool:
+        """Overlays and tmpfs are all that this kernel can mount."""
+        return fstype in ("overlay", "tmpfs")
+
+    def writable(self, path: str) -> bool:
+        """Both the simulated mount and the real directory must allow it."""
+        mount = self.mounts().covering(path)
+        allowed = mount is None or not (mount.read_only or mount.superblock_read_only)
+        return allowed and os.access(self._real(path), os.W_OK, effective_ids=True)
+
+    def backing(self, path: str) -> Backing | None:
+        """A tmpfs has the size that it was mounted with; all else lies on the filesystem of the scratch root."""
+        real = self._real(path)
+        mount = self.mounts().covering(path)
+        state = self._ledger.load()
+        if mount is not None and mount.mount_id in state.overlays:
+            upper = state.overlays[mount.mount_id].upper
+            real, mount = self._real(upper), self.mounts().covering(upper)
+        if mount is not None and (size := state.sizes.get(mount.mount_id)) is not None:
+            used = _used(self._real(mount.mount_point))
+            return Backing("tmpfs", in_memory=True, total=size, used=used, free=max(0, size - used))
+        try:
+            space = os.statvfs(real)
+        except OSError:
+            return None
+        fstype = mount.fstype if mount is not None else "unknown"
+        total = space.f_blocks * space.f_frsize
+        used, free = total - space.f_bfree * space.f_frsize, space.f_bavail * space.f_frsize
+        return Backing(fstype, in_memory=fstype == "tmpfs", total=total, used=used, free=free)
+
+    def is_upper(self, mount: Mount, candidate: str) -> bool:
+        """The books know, whatever the mount table shows."""
+        layers = self._ledger.load().overlays.get(mount.mount_id)
+        return layers is not None and posixpath.normpath(candidate) == layers.upper and self._is_there(candidate)
+
+    def holders(self, mounts: Iterable[Mount]) -> tuple[Holder, ...]:
+        """Only those that hold through `hold`: real processes cannot tell this host's mounts from directories."""
+        return self._ledger.holders(mount.mount_id for mount in mounts)
+
+    def held_by_us(self, mount: Mount) -> bool:
+        """Never: a process that holds through `hold` is somebody else to ovlay."""
+        return False
+
+    def permissions(self, found: os.stat_result) -> int:
+        """The true permission bits of a file, also while it is sealed."""
+        return self._seals.true_mode(found)
+
+    def pristine(self, target: str) -> str:
+        """The real path of the tree that was on ``target`` before any overlay came."""
+        covering = [mount for mount in self.mounts().stack(target) if self._covered(mount.mount_id)]
+        return self._ledger.path("covered", covering[0].mount_id) if covering else self._real(target)
+
+    # --- mounting ----------------------------------------------------------------------------------------------
+
+    def mount_overlay(
+        self, target: str, *, lower: Sequence[str], upper: str, work: str, access: Access, source: str
+    ) -> int:
+        """The lower layers are what these paths show now; the merged tree is a copy of them and of the upper."""
+        shown = ",".join((*(f"lowerdir+={layer}" for layer in lower), f"upperdir={upper}", f"workdir={work}"))
+        return self.attach_overlay(target, lower=lower, upper=upper, access=access, source=source, shown=shown)
+
+    def attach_overlay(
+        self, target: str, *, lower: Sequence[str], upper: str | None, access: Access, source: str, shown: str
+    ) -> int:
+        """Mount an overlay of which the mount table shows what a host tool makes it show.
+
+        ``shown`` are the options after rw or ro. A lower that is no path of the host is taken as a real path. An
+        overlay with no upper is read-only for good.
+        """
+        with self._ledger.locked():
+            table, state = self.mounts(), self._ledger.load()
+            self._demand_depth(table, (*lower, *((upper,) if upper else ())))
+            real = [layer if layer.startswith(self.root + "/") else self._real(layer) for layer in lower]
+            number, device = state.next_mount, state.next_device
+            state.next_mount, state.next_device = number + 1, device + 1
+            if upper is not None:
+                inside = posixpath.normpath(upper)
+                kept = tuple((path.removeprefix(self.root), os.stat(path).st_ino) for path in real)
+                state.overlays[number] = Layers(kept, inside)
+            layers = [*([self._real(upper)] if upper is not None else []), *real]
+            parent = self._parent(table, target)
+            read_only = access is Access.READ_ONLY
+            mount = Mount(
+                number, parent.mount_id, f"0:{device}", "/", target, "rw,relatime", "", "overlay", source, f"rw,{shown}"
+            )
+
+            def build(place: str) -> None:
+                materialise(self._without_submounts(merge(layers), table, target), place, self.permissions)
+
+            self._push(state, with_access(mount, read_only), build)
+        return number
+
+    def mount_tmpfs(self, path: str, *, size: int | None, mode: int, source: str) -> int:
+        """An empty directory; only `backing` knows of its size."""
+        with self._ledger.locked():
+            table, state = self.mounts(), self._ledger.load()
+            number, device = state.next_mount, state.next_device
+            state.next_mount, state.next_device = number + 1, device + 1
+            limit = size if size is not None else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+            state.sizes[number] = limit
+            parent = self._parent(table, path)
+            options = f"rw,size={limit // 1024}k,mode={mode:o},inode64"
+            mount = Mount(
+                number, parent.mount_id, f"0:{device}", "/", path, "rw,relatime", "", "tmpfs", source, options
+            )
+
+            def build(place: str) -> None:
+                os.mkdir(place)
+                os.chmod(place, mode)
+
+            self._push(state, mount, build)
+        return number
+
+    def unmount(self, mount: Mount, *, lazy: bool) -> None:
+        """What was written goes into the upper, and what was covered comes back as it was."""
+        with self._ledger.locked():
+            self._demand_topmost(mount)
+            table = self.mounts()
+            children = [found for found in table if found.parent_id == mount.mount_id]
+            if not lazy and (children or self._ledger.holders([mount.mount_id])):
+                raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), mount.mount_point)
+            self._pop(mount)
+
+    def set_access(self, mount: Mount, access: Access) -> None:
+        """Seal the merged tree, or let it be written again."""
+        with self._ledger.locked():
+            self._demand_topmost(mount)
+            if access is Access.READ_ONLY:
+                self._sync(mount)
+            changed = with_access(mount, access is Access.READ_ONLY)
+            self._ledger.write_mounts(changed if found.mount_id == mount.mount_id else found for found in self.mounts())
+            self._settle(mount.mount_point)
+
+    def slide_beneath(self, mount: Mount, source: str) -> None:
+        """A copy of ``source`` takes the place beneath: it is read-only, so it stays the same."""
+        with self._ledger.locked():
+            self._demand_topmost(mount)
+            table, state = self.mounts(), self._ledger.load()
+            under = table.covering(source) or mount
+            number = state.next_mount
+            state.next_mount = number + 1
+            state.pushed = (number, *state.pushed)
+            beneath = under._replace(
+                mount_id=number, parent_id=mount.parent_id, root=source, mount_point=mount.mount_point
+            )
+            copy = self._ledger.path("carried", number)
+            materialise(merge([self._real(source)]), copy, self.permissions)
+            if self._covered(mount.mount_id):
+                self._move(self._ledger.path("covered", mount.mount_id), self._ledger.path("covered", number))
+            self._move(copy, self._ledger.path("covered", mount.mount_id))
+            lines = []
+            for found in table:
+                if found.mount_id == mount.mount_id:
+                    options = ",".join(("ro", *beneath.options.split(",")[1:]))
+                    lines += [beneath._replace(options=options), mount._replace(parent_id=number)]
+                else:
+                    lines.append(found)
+            self._ledger.save(state)
+            self._ledger.write_mounts(lines)
+
+    @contextlib.contextmanager
+    def carry(self, points: Sequence[str], *, detach: bool) -> Iterator[None]:
+        """The mounts are taken away and attached again on what is there then.
+
+        The real kernel leaves the first ones beneath when nothing is detached, where nobody sees them.
+        """
+        carried: list[Mount] = []
+        with self._ledger.locked():
+            for point in points:
+                mount = self.mounts().stack(point)[-1]
+                self._pop(mount, keep=self._ledger.path("carried", mount.mount_id))
+                carried.append(mount)
+        try:
+            yield
+        finally:
+            with self._ledger.locked():
+                for mount in carried:
+                    self._attach_again(mount)
+
+    def _attach_again(self, mount: Mount) -> None:
+        state = self._ledger.load()
+        parent = self._parent(self.mounts(), mount.mount_point)
+        number = state.next_mount
+        state.next_mount = number + 1
+        if mount.mount_id in state.sizes:
+            state.sizes[number] = state.sizes.pop(mount.mount_id)
+        kept = self._ledger.path("carried", mount.mount_id)
+        again = mount._replace(mount_id=number, parent_id=parent.mount_id)
+        self._push(state, again, lambda place: self._move(kept, place))
+
+    # --- writing -----------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def writable_view(self, target: str) -> Iterator[int]:
+        """The merged tree itself. Where it is sealed the seal is lifted meanwhile, for this user alone.
+
+        The real kernel gives a view that nobody else has, and this cannot be had with plain directories: during the
+        block another process of the same user can write into the target too. See `ovlay.simulated.seals.Seals.lifted`
+        for how little is opened.
+        """
+        mount = self.mounts().covering(target)
+        sealed = mount is not None and (mount.read_only or mount.superblock_read_only)
+        if mount is not None and sealed and (mount.mount_point != target or mount.upper is None):
+            raise Conflict(f"what is mounted on {target} is read-only and is no overlay with an upper directory")
+        real = self._real(target)
+        with self._seals.lifted(real, beside=self._submounts(target)):
+            descriptor = os.open(real, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                yield descriptor
+            finally:
+                os.close(descriptor)
+        self.sync(target)
+
+    @contextlib.contextmanager
+    def writable_directory(self, path: str) -> Iterator[int]:
+        """The directory itself, with its own seal lifted; its time stamps are those that the block leaves."""
+        descriptor = os.open(self._real(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with self._seals.opened(self._real(path)):
+                yield descriptor
+            os.utime(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def sync(self, target: str) -> None:
+        """Put into the upper what was written into the merged tree so far; nothing where no overlay is on top."""
+        with self._ledger.locked():
+            for mount in self.mounts().stack(target)[-1:]:
+                self._sync(mount)
+
+    # --- for tests ---------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def hold(self, path: str, *, command: str = "holder") -> Iterator[str]:
+        """Use what is mounted at ``path``, as a process does that has its working directory there.
+
+        Gives a real path to the view. Before and after an unmount it leads to the same files.
+        """
+        with self._ledger.locked():
+            mount = self.mounts().covering(path)
+            if mount is None:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+            descriptor = os.open(self._real(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            record = self._ledger.add_holder(mount.mount_id, command)
+        try:
+            yield f"/proc/{os.getpid()}/fd/{descriptor}"
+        finally:
+            with self._ledger.locked():
+                os.close(descriptor)
+                with contextlib.suppress(FileNotFoundError):  # a reboot ends every process
+                    os.unlink(record)
+                self._drop_views()
+
+    @contextlib.contextmanager
+    def unsealed(self, target: str) -> Iterator[str]:
+        """The real path of ``target``, writable for the length of a block: for who builds a host, not for drivers."""
+        self._seals.unseal(self._real(target))
+        try:
+            yield self._real(target)
+        finally:
+            self._settle(target)
+
+    def reboot(self) -> None:
+        """All that is mounted goes, and with it /run and every tmpfs; what is on the disk stays."""
+        with self._ledger.locked():
+            for name in os.listdir(self._ledger.path("holders")):
+                os.unlink(self._ledger.path("holders", name))
+            self._drop_views()
+            for number in reversed(self._ledger.load().pushed):
+                if (mount := self.mounts().by_id(number)) is not None:
+                    self._pop(mount)
+            run = self.root + "/run"
+            for name in os.listdir(run):
+                remove_tree(f"{run}/{name}")
+            self._ledger.boot(self._ledger.boot_table)
+            self._settle_all()
+
+    def close(self) -> None:
+        """Lift every seal, so that the scratch root can be removed. The mounts stay; `SimulatedKernel` seals again."""
+        with self._ledger.locked():
+            trees = [self._real(point) for point in self._places()]
+            for name in ("covered", "views", "carried"):
+                trees += [self._ledger.path(name, number) for number in os.listdir(self._ledger.path(name))]
+            for tree in trees:
+                if os.path.isdir(tree) and self._seals.sealed(tree):
+                    self._seals.unseal(tree)
+
+    # --- how ---------------------------------------------------------------------------------------------------
+
+    def _real(self, path: str) -> str:
+        return self.root + posixpath.normpath("/" + path.lstrip("/"))
+
+    def _is_there(self, path: str) -> bool:
+        return os.path.isdir(self._real(path))
+
+    def _covered(self, number: int) -> bool:
+        return os.path.lexists(self._ledger.path("covered", number))
+
+    def _parent(self, table: MountTable, point: str) -> Mount:
+        """The mount that a new one on ``point`` is attached to."""
+        if not self._is_there(point):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), point)
+        parent = table.covering(point)
+        if parent is None:
+            raise OSError(errno.EINVAL, "the mount table has no root", point)
+        return parent
+
+    def _demand_topmost(self, mount: Mount) -> None:
+        stack = self.mounts().stack(mount.mount_point)
+        if not stack or stack[-1].mount_id != mount.mount_id or stack[-1].device != mount.device:
+            raise Conflict(
+                f"the mount on {mount.mount_point} is no longer the one that was looked at",
+                remedy="look at `ovlay status`, then try again",
+            )
+
+    def _demand_depth(self, table: MountTable, layers: Sequence[str]) -> None:
+        from ovlay.survey import stacking_depth
+
+        inside = [layer for layer in layers if not layer.startswith(self.root + "/")]
+        if any(stacking_depth(table, layer) >= MAX_STACK_DEPTH for layer in inside):
+            raise OSError(errno.EINVAL, "maximum fs stacking depth exceeded")
+
+    def _push(self, state: State, mount: Mount, build: Callable[[str], None]) -> None:
+        """Put a new tree on a place: made beside it, and then exchanged with what is there."""
+        real = self._real(mount.mount_point)
+        fresh, covered = self._ledger.path("new"), self._ledger.path("covered", mount.mount_id)
+        if os.path.lexists(fresh):
+            remove_tree(fresh)
+        try:
+            build(fresh)
+        except BaseException:
+            if os.path.lexists(fresh):
+                remove_tree(fresh)
+            raise
+        self._move(real, covered)
+        self._move(fresh, real)
+        state.pushed = (*state.pushed, mount.mount_id)
+        self._ledger.save(state)
+        self._ledger.write_mounts((*self.mounts(), mount))
+        self._settle(mount.mount_point)
+
+    def _pop(self, mount: Mount, *, keep: str | None = None) -> None:
+        """Take a mount off its place, with all that is mounted in it; with ``keep`` its tree is moved there."""
+        for child in reversed([found for found in self.mounts() if found.parent_id == mount.mount_id]):
+            self._pop(child)
+        self._sync(mount)
+        real, state = self._real(mount.mount_point), self._ledger.load()
+        held = bool(self._ledger.holders([mount.mount_id]))
+        if self._covered(mount.mount_id):
+            aside = keep or self._ledger.path("views", mount.mount_id)
+            self._move(real, aside)
+            self._move(self._ledger.path("covered", mount.mount_id), real)
+        state.pushed = tuple(number for number in state.pushed if number != mount.mount_id)
+        if keep is None:
+            state.sizes.pop(mount.mount_id, None)
+        if not held:
+            state.overlays.pop(mount.mount_id, None)
+        self._ledger.save(state)
+        self._ledger.write_mounts(found for found in self.mounts() if found.mount_id != mount.mount_id)
+        self._settle(mount.mount_point)
+        if not held and keep is None:
+            self._drop_views()
+
+    def _drop_views(self) -> None:
+        """Remove the trees that were unmounted lazily and that nobody holds any more; what was written is kept."""
+        state = self._ledger.load()
+        for name in os.listdir(self._ledger.path("views")):
+            if self._ledger.holders([int(name)]):
+                continue
+            view = self._ledger.path("views", name)
+            gone = Mount(int(name), 0, "0:0", "/", "/", "rw", "", "overlay", "", "rw")
+            self._sync(gone)
+            self._seals.forget(view)
+            remove_tree(view)
+            state.overlays.pop(int(name), None)
+        self._ledger.save(state)
+
+    def _sync(self, mount: Mount) -> None:
+        layers = self._ledger.load().overlays.get(mount.mount_id)
+        if layers is None or not self._is_there(layers.upper):
+            return
+        table = self.mounts()
+        above = next((m for m in table if (m.parent_id, m.mount_point) == (mount.mount_id, mount.mount_point)), None)
+        tree = self._ledger.path("views", mount.mount_id)
+        if not os.path.isdir(tree):
+            tree = self._real(mount.mount_point) if above is None else self._ledger.path("covered", above.mount_id)
+        lower = [self._find_layer(path, inode) for path, inode in layers.lower]
+        point = mount.mount_point
+        upper = self._real(layers.upper)
+        fill_upper(
+            upper,
+            self._without_submounts(merge(lower), table, point),
+            self._without_submounts(merge([tree]), table, point),
+            self.permissions,
+        )
+
+    def _find_layer(self, path: str, inode: int) -> str:
+        """Where a lower layer is by now: it moves when something is mounted over it."""
+        covered = self._ledger.path("covered")
+        for candidate in (self.root + path, *(f"{covered}/{name}" for name in os.listdir(covered))):
+            with contextlib.suppress(FileNotFoundError):
+                if os.stat(candidate).st_ino == inode:
+                    return candidate
+        raise OSError(errno.ESTALE, "the lower layer of an overlay is gone", path)
+
+    def _without_submounts(self, tree: dict[str, str], table: MountTable, target: str) -> dict[str, str]:
+        """What an overlay sees of a tree: not what is mounted in it, but the directories that are covered so."""
+        if target == "/":
+            return tree
+        for mount in table:
+            if mount.mount_point.startswith(target + "/") and self._covered(mount.mount_id):
+                point = posixpath.relpath(mount.mount_point, target)
+                if point in tree:
+                    tree = {p: real for p, real in tree.items() if p != point and not p.startswith(point + "/")}
+                    under = merge([self._ledger.path("covered", mount.mount_id)])
+                    tree |= {point if p == "." else f"{point}/{p}": real for p, real in under.items()}
+        return dict(sorted(tree.items(), key=lambda item: item[0].split("/") if item[0] != "." else []))
+
+    def _submounts(self, target: str) -> frozenset[str]:
+        return frozenset(self._real(mount.mount_point) for mount in self.mounts().below(target))
+
+    def _places(self) -> tuple[str, ...]:
+        """Where trees are sealed or not: /usr, and wherever something was mounted since the boot."""
+        pushed = set(self._ledger.load().pushed)
+        return tuple({"/usr", *(mount.mount_point for mount in self.mounts() if mount.mount_id in pushed)})
+
+    def _settle_all(self) -> None:
+        for point in self._places():
+            self._settle(point)
+
+    def _settle(self, point: str) -> None:
+        """Make the seal on a place what the topmost mount there says."""
+        real, mount = self._real(point), self.mounts().covering(point)
+        if mount is None or not os.path.isdir(real):
+            return
+        if mount.read_only or mount.superblock_read_only:
+            if not self._seals.sealed(real):
+                self._seals.seal(real, beside=self._submounts(point))
+        elif self._seals.sealed(real):
+            self._seals.unseal(real)
+
+    def _move(self, source: str, destination: str) -> None:
+        """Rename a directory into another one, whatever seals are on it and on the directories that it is in."""
+        with (
+            self._seals.opened(source),
+            self._seals.opened(os.path.dirname(source)),
+            self._seals.opened(os.path.dirname(destination)),
+        ):
+            os.rename(source, destination)
+
+
+def _used(directory: str) -> int:
+    """The bytes that files take in whole blocks, as on a tmpfs."""
+    total = 0
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                total += -(-os.lstat(os.path.join(folder, name)).st_size // _BLOCK) * _BLOCK
+    return total
+
+
+__all__ = ["HIDDEN", "PLAIN_TABLE", "SimulatedKernel"]
