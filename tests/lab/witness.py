@@ -1,0 +1,39 @@
+"""Witnesses of the state of a host: the mount table, ostree, and what ovlay says of itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tests.lab.host import LabHost
+
+SEALED = {
+    "bookworm": ("ext4 - ro",),
+    "trixie": ("ext4 - ro",),
+    "forky": ("ext4 - ro",),
+    "forky-composefs": (),
+}
+"""What is mounted on /usr after a boot: a read-only bind of the deployment; a composefs root has all in one."""
+
+
+def sealed(host: LabHost) -> bool:
+    """Whether /usr is as after a boot: nothing on it that was not there, and nobody can write."""
+    return host.stack() == SEALED[host.recipe.name] and not host.writable()
+
+
+def state(host: LabHost) -> Any:
+    """What ``ovlay status --json`` prints."""
+    return host.ovlay("status", "--json").json()
+
+
+def kinds(host: LabHost) -> set[str]:
+    """The anomalies that ``ovlay status`` names."""
+    return {anomaly["kind"] for anomaly in state(host)["anomalies"]}
+
+
+def fingerprint(host: LabHost) -> str:
+    """All that a verb might change: mounts, ostree's flags, ovlay's directories, deployments."""
+    return host.sh(
+        "cat /proc/self/mountinfo; ls -laR /run/ostree /var/lib/ovlay /run/ovlay /var/tmp 2>&1 || true;"
+        "ls -la /sysroot/ostree/deploy/debian/deploy /sysroot/ostree/deploy/debian/backing 2>&1 || true"
+    )
