@@ -144,6 +144,7 @@ class LinuxKernel(Kernel):
         from ovlay.kernel import libc
 
         with contextlib.ExitStack() as stack:
+            before = self.mounts()
             clones = []
             for point in points:
                 clone = libc.open_tree(point, recursive=True)
@@ -159,7 +160,9 @@ class LinuxKernel(Kernel):
             finally:
                 if done:
                     for point, clone in clones:
-                        libc.move_mount(clone, point)
+                        # It can be there already: on what the overlay covered, or within a mount that was just brought.
+                        if _shown(self.mounts(), point) != _shown(before, point):
+                            libc.move_mount(clone, point)
 
     @contextlib.contextmanager
     def writable_view(self, target: str) -> Iterator[int]:
@@ -226,6 +229,12 @@ class LinuxKernel(Kernel):
                 f"the mount on {mount.mount_point} is no longer the one that was looked at",
                 remedy="look at `ovlay status`, then try again",
             )
+
+
+def _shown(table: MountTable, point: str) -> tuple[str, str] | None:
+    """What is mounted on ``point``: the filesystem's device and the directory of it; None where nothing is."""
+    mounts = table.stack(point)
+    return (mounts[-1].device, mounts[-1].root) if mounts else None
 
 
 def _identity(found: os.stat_result) -> tuple[int, ...]:
