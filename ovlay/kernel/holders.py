@@ -1,7 +1,9 @@
 """Who uses a mount: a scan of /proc that finds what fuser(1) and lsof(8) miss after a lazy unmount.
 
-A mapped file names its superblock's device (proc_pid_maps(5)); a working or root directory lies on the overlay's own
-device (stat(2)); an open file names its mount (proc_pid_fdinfo(5)); a mount namespace of its own can hold a copy.
+A mapped file names its superblock's device (proc_pid_maps(5)), but where the lower layer is an overlay itself, as on a
+composefs root, it names that one's; the running program, once opened, names its mount (proc_pid_fdinfo(5)), and so does
+an open file. A working or root directory lies on the overlay's own device (stat(2)). A mount namespace of its own can
+hold a copy.
 """
 
 from __future__ import annotations
@@ -89,6 +91,9 @@ def _uses(pid: str, wanted: _Wanted) -> Iterator[str]:
         with contextlib.suppress(OSError):
             if os.stat(f"/proc/{pid}/{link}").st_dev in wanted.numbers:
                 yield link
+    with contextlib.suppress(OSError, ValueError):
+        if _program_mount(pid) in wanted.ids:
+            yield "exe"
     with contextlib.suppress(OSError), open(f"/proc/{pid}/maps", encoding="utf-8", errors="replace") as stream:
         text = stream.read()
         if any(device in text for device in wanted.mapped):
@@ -99,6 +104,14 @@ def _uses(pid: str, wanted: _Wanted) -> Iterator[str]:
                 if _open_mount(f"/proc/{pid}/fdinfo/{descriptor}") in wanted.ids:
                     yield "open file"
                     return
+
+
+def _program_mount(pid: str) -> int:
+    program = os.open(f"/proc/{pid}/exe", os.O_PATH | os.O_CLOEXEC)
+    try:
+        return _open_mount(f"/proc/self/fdinfo/{program}")
+    finally:
+        os.close(program)
 
 
 def _open_mount(path: str) -> int:
