@@ -31,6 +31,9 @@ class Backend(abc.ABC):
 
     name: ClassVar[str]
 
+    seals_superblock: ClassVar[bool] = True
+    """Whether the superblock of a read-only overlay is read-only too, and not its mount alone."""
+
     def __init__(self, host: Host, target: str) -> None:
         """``target`` is an absolute, normalised path of the host."""
         self.host = host
@@ -152,16 +155,38 @@ class Backend(abc.ABC):
         assert overlay is not None
         assert status.mode is not None
         if status.mode.persistence is not mode.persistence:
-            kept = status.mode.persistence is Persistence.PERSISTENT
+            fate = "stays on the disk" if status.mode.persistence is Persistence.PERSISTENT else "goes"
             raise StateForbids(
                 f"a {status.mode} overlay is on {self.target}, and a {mode} one was asked for",
-                remedy=f"take it away with `ovlay unmount` first; what is in it {'stays on the disk' if kept else 'goes'}",
+                remedy=f"take it away with `ovlay unmount` first; what is in it {fate}",
             )
         self.refuse_covered(status)
         if status.mode == mode:
             return Plan(reason=f"a {mode} overlay is on {self.target} already")
         steps: tuple[Step, ...] = (SetAccess(self.target, overlay.mount_id, mode.access),)
         return Plan(steps)
+
+    def plan_plain_unmount(self, status: Status, *, lazy: bool) -> Plan:
+        """Unmount, and remove what was in the overlay where its upper is ovlay's own and not there to stay."""
+        import posixpath
+
+        from ovlay.plan.step import Plan
+        from ovlay.plan.steps import DiscardUpper, Unmount
+
+        overlay = status.overlay
+        if overlay is None or status.mode is None:
+            return Plan(reason=f"no overlay is on {self.target}")
+        self.refuse_covered(status)
+        steps: list[Step] = [Unmount(self.target, overlay.mount_id, lazy, status.submounts)]
+        if status.mode.persistence is Persistence.PERSISTENT:
+            where = posixpath.dirname(status.upper_path or overlay.upper or "")
+            return Plan(
+                tuple(steps), warnings=(f"the changes stay in {where}, and come back when it is enabled again",)
+            )
+        if overlay.owner is Owner.OVLAY and status.upper_path is not None:
+            directory = posixpath.dirname(status.upper_path)
+            steps.append(DiscardUpper(self.target, directory, overlay.mount_id, overlay.device))
+        return Plan(tuple(steps), warnings=(f"all changes in the overlay on {self.target} are lost",))
 
     def refuse_covered(self, status: Status) -> None:
         """Raise `StateForbids` where the overlay is not what the target shows, because something lies over it."""

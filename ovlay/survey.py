@@ -48,6 +48,7 @@ def take_survey(backend: Backend) -> Status:
             *_of_the_stack(target, stack, at, depth),
             *_of_the_submounts(target, table, mounts, overlay),
             *_of_the_upper(target, overlay, upper, covered=at is not None and at + 1 < len(stack)),
+            *(_of_the_superblock(target, overlay) if backend.seals_superblock else ()),
             *backend.anomalies(overlay),
             *_left_behind(host, target),
         ),
@@ -151,7 +152,7 @@ def _of_the_stack(target: str, stack: tuple[Layer, ...], at: int | None, depth: 
             f"system extensions are merged over the overlay on {target}: {fate}",
             "take them away with `systemd-sysext unmerge`; they can be merged again afterwards"
             if over.upper is None
-            else "`systemd-sysext unmerge` takes them away, and what was written there since they were merged may be lost",
+            else "`systemd-sysext unmerge` takes them away, and may lose what was written since they were merged",
         )
     # An overlay over the merged view itself (lowerdir is the target) lets the extensions show; ostree's does not.
     hiding = at is not None and stack[at].lower != (target,)
@@ -197,7 +198,10 @@ def _of_the_upper(target: str, overlay: Layer | None, upper: str | None, *, cove
             f"no path is known that leads to the upper directory of the overlay on {target} ({overlay.upper})",
             "nothing need be done: files can be placed and the overlay unmounted all the same; root may see more",
         )
-    if overlay.access is Access.READ_ONLY and overlay.superblock is Access.READ_WRITE:
+
+
+def _of_the_superblock(target: str, overlay: Layer | None) -> Iterator[Anomaly]:
+    if overlay is not None and overlay.access is Access.READ_ONLY and overlay.superblock is Access.READ_WRITE:
         yield Anomaly(
             AnomalyKind.WRITABLE_SUPERBLOCK,
             f"the mount on {target} is read-only, but its filesystem is not: another mount of it may be writing",

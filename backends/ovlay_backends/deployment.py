@@ -8,10 +8,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from ovlay.model import Access, Mode, Persistence
+from ovlay.model import Access, Anomaly, AnomalyKind, Mode, Persistence
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ovlay.host import Host
+    from ovlay.model import Layer
 
 BOOTED = "/run/ostree-booted"
 RUN_STATE = "/run/ostree/deployment-state"
@@ -19,6 +22,8 @@ SYSROOT = "/sysroot/ostree/deploy"
 
 _DEPLOYED = re.compile(r"/ostree/deploy/([^/]+)/deploy/([0-9a-f]{64})\.(\d+)(?=/|$)")
 _KARG = re.compile(r"(?:^|\s)ostree=(\S+)")
+_COMPOSEFS_KARG = re.compile(r"(?:^|\s)composefs=\??([0-9a-fA-F]+)(?=\s|$)")
+_COMPOSEFS_SOURCES = ("composefs:", "transient:composefs=")
 
 FLAG_MODES = {
     "development": Mode(Access.READ_WRITE, Persistence.TRANSIENT),
@@ -26,6 +31,13 @@ FLAG_MODES = {
     "hotfix": Mode(Access.READ_WRITE, Persistence.PERSISTENT),
 }
 """What ostree's words for an unlocked state mean (ostree-admin-unlock(1))."""
+
+UNLOCK_OPTIONS: dict[Mode, tuple[str, ...]] = {
+    FLAG_MODES["development"]: (),
+    FLAG_MODES["transient"]: ("--transient",),
+    FLAG_MODES["hotfix"]: ("--hotfix",),
+}
+"""The options of ``ostree admin unlock`` that make an overlay of a mode."""
 
 
 class Deployment(NamedTuple):
@@ -79,6 +91,20 @@ def booted_deployment(host: Host) -> Deployment | None:
     return None
 
 
+def composefs_digest(host: Host) -> str | None:
+    """The digest of the image that bootc booted over composefs alone, or None.
+
+    After a soft reboot the root mount is right and the kernel argument is not (composefs_booted() in
+    crates/lib/src/bootc_composefs/status.rs of bootc).
+    """
+    for mount in reversed(host.kernel.mounts().stack("/")):
+        for start in _COMPOSEFS_SOURCES:
+            if mount.source.startswith(start):
+                return mount.source.removeprefix(start)
+    found = _COMPOSEFS_KARG.search(host.read("/proc/cmdline") or "")
+    return found[1] if found else None
+
+
 def unlocked_flag(host: Host, deployment: Deployment) -> str | None:
     """ostree's own word for the state, from the same files and in the same order as parse_deployment() there."""
     for word in ("development", "transient"):
@@ -88,12 +114,54 @@ def unlocked_flag(host: Host, deployment: Deployment) -> str | None:
 
 
 def origin_value(host: Host, deployment: Deployment, key: str) -> str | None:
-    """A value of the group ``origin`` in the deployment's origin file: ostree(5) calls the format a key file."""
+    """A value of the group ``origin`` in the deployment's origin file."""
+    return parse_origin(host.read(deployment.origin) or "", key)
+
+
+def parse_origin(text: str, key: str) -> str | None:
+    """The value of ``key`` in the group ``origin`` of an origin file, which is a GLib key file; None where none is."""
     section = ""
-    for line in (host.read(deployment.origin) or "").splitlines():
+    for line in text.splitlines():
         text = line.strip()
         if text.startswith("["):
             section = text
         elif section == "[origin]" and "=" in text and text.split("=", 1)[0].strip() == key:
             return text.split("=", 1)[1].strip()
     return None
+
+
+def parse_admin_status(text: str) -> str | None:
+    """The state of the booted deployment in what ``ostree admin status`` prints, "none" where it is locked.
+
+    None where no deployment is marked as booted (with a star), or where this is some other text.
+    """
+    booted = False
+    for line in text.splitlines():
+        if line.startswith("* "):
+            booted = True
+        elif booted and not line.startswith("    "):
+            break
+        elif booted and line.strip().startswith("Unlocked: "):
+            return line.strip().removeprefix("Unlocked: ").strip() or None
+    return "none" if booted else None
+
+
+def root_anomalies(host: Host, target: str, overlay: Layer | None) -> Iterator[Anomaly]:
+    """What is odd about the root that a target lies on, where nothing is mounted on the target itself."""
+    shown = host.kernel.mounts().covering(target)
+    if overlay is not None or shown is None or shown.mount_point == target:
+        return
+    if shown.read_only or shown.superblock_read_only:
+        return
+    if shown.is_overlay:
+        yield Anomaly(
+            AnomalyKind.TRANSIENT_ROOT,
+            f"the whole root is a writable overlay of this boot, and {target} with it",
+            "root.transient in prepare-root.conf (ostree-prepare-root(1)) makes it so",
+        )
+    else:
+        yield Anomaly(
+            AnomalyKind.WRITABLE_DEPLOYMENT,
+            f"{target} is the deployment itself, and writable: what is written there changes the image",
+            "write nothing to it; reboot soon",
+        )

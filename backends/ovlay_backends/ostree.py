@@ -15,7 +15,16 @@ from ovlay.backend import Backend
 from ovlay.errors import StateForbids, Unsupported
 from ovlay.model import Anomaly, AnomalyKind, Mode, Owner, Persistence, Probe
 from ovlay.survey import plain_base
-from ovlay_backends.deployment import BOOTED, FLAG_MODES, booted_deployment, origin_value, unlocked_flag
+from ovlay_backends.deployment import (
+    BOOTED,
+    FLAG_MODES,
+    UNLOCK_OPTIONS,
+    booted_deployment,
+    origin_value,
+    parse_admin_status,
+    root_anomalies,
+    unlocked_flag,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -25,8 +34,6 @@ if TYPE_CHECKING:
     from ovlay.model import Base, Layer, Status
     from ovlay.plan.step import Plan, Step
 
-_FLAGS = {mode: word for word, mode in FLAG_MODES.items()}
-_OPTIONS = {"development": (), "transient": ("--transient",), "hotfix": ("--hotfix",)}
 _HOTFIX_UPPER = ".usr-ovl-upper"
 
 
@@ -43,7 +50,7 @@ class OstreeBackend(Backend):
 
     @property
     def modes(self) -> frozenset[Mode]:
-        return frozenset(_FLAGS)
+        return frozenset(UNLOCK_OPTIONS)
 
     def probe(self) -> Probe:
         if self.target != "/usr":
@@ -78,6 +85,10 @@ class OstreeBackend(Backend):
         elif upper.startswith("/"):
             yield upper
 
+    def ask_tool(self) -> str | None:
+        word = parse_admin_status(self.output_of("ostree", "admin", "status") or "")
+        return None if word is None else f'ostree admin status says "Unlocked: {word}"'
+
     def flag(self) -> str | None:
         return None if self._deployment is None else unlocked_flag(self.host, self._deployment)
 
@@ -89,7 +100,7 @@ class OstreeBackend(Backend):
 
     def anomalies(self, overlay: Layer | None) -> Iterator[Anomaly]:
         yield from self._of_the_flag(overlay)
-        yield from self._of_the_root(overlay)
+        yield from root_anomalies(self.host, self.target, overlay)
         yield from self._left_over(overlay)
 
     def _of_the_flag(self, overlay: Layer | None) -> Iterator[Anomaly]:
@@ -101,38 +112,19 @@ class OstreeBackend(Backend):
             yield Anomaly(
                 AnomalyKind.STALE_FLAG,
                 f'ostree says "Unlocked: {flag}", but no overlay is on {self.target}',
-                f"do not run `{self._command(FLAG_MODES[flag])}` nor `rpm-ostree apply-live`; {again}",
+                f"do not run `{' '.join(self.unlock_words(FLAG_MODES[flag]))}` nor `rpm-ostree apply-live`; {again}",
             )
             return
-        mounts = [mount for mount in self.host.mounts_at(self.target) if mount.mount_id == overlay.mount_id]
-        if mounts and (overlay.access, self.persistence(mounts[0])) != (
-            FLAG_MODES[flag].access,
-            FLAG_MODES[flag].persistence,
-        ):
-            yield Anomaly(
-                AnomalyKind.FLAG_DISAGREES,
-                f'ostree says "Unlocked: {flag}", but the overlay on {self.target} is mounted {overlay.access}',
-                "nothing need be done: the mount table is right, and a reboot makes both agree",
-            )
-
-    def _of_the_root(self, overlay: Layer | None) -> Iterator[Anomaly]:
-        shown = self.host.kernel.mounts().covering(self.target)
-        if overlay is not None or shown is None or shown.mount_point == self.target:
-            return
-        if shown.read_only or shown.superblock_read_only:
-            return
-        if shown.is_overlay:
-            yield Anomaly(
-                AnomalyKind.TRANSIENT_ROOT,
-                f"the whole root is a writable overlay of this boot, and {self.target} with it",
-                "root.transient in prepare-root.conf (ostree-prepare-root(1)) makes it so",
-            )
-        else:
-            yield Anomaly(
-                AnomalyKind.WRITABLE_DEPLOYMENT,
-                f"{self.target} is the deployment itself, and writable: what is written there changes the image",
-                "write nothing to it; reboot soon",
-            )
+        for mount in self.host.mounts_at(self.target):
+            if mount.mount_id != overlay.mount_id:
+                continue
+            mode = Mode(overlay.access, self.persistence(mount))
+            if mode != FLAG_MODES[flag]:
+                yield Anomaly(
+                    AnomalyKind.FLAG_DISAGREES,
+                    f'ostree says "Unlocked: {flag}" ({FLAG_MODES[flag]}), but the overlay on {self.target} is {mode}',
+                    "nothing need be done: the mount table is right, and a reboot makes both agree",
+                )
 
     def _left_over(self, overlay: Layer | None) -> Iterator[Anomaly]:
         found = [f"/var/tmp/{name}" for name in self.host.entries("/var/tmp") if name.startswith("ostree-unlock-ovl.")]  # noqa: S108
@@ -157,16 +149,17 @@ class OstreeBackend(Backend):
     def plan_enable(self, mode: Mode) -> Plan:
         from ovlay.plan.step import Plan
         from ovlay.plan.steps import MountWithTool
+        from ovlay.uppers import clean_up, own_overlay
 
         self.demand_mode(mode)
         status = self.status()
         if status.active:
             return self.plan_change(status, mode)
-        self.refuse_foreign(status)
         self._refuse_sysext(status)
+        self.refuse_foreign(status)
         if status.flag is None:
-            step = MountWithTool(self._argv(mode), self.target, mode.access, status.submounts)
-            return Plan((step,), warnings=self._fate(mode))
+            step = MountWithTool(self.unlock_command(mode), self.target, mode.access, status.submounts)
+            return Plan((*clean_up(self.host), step), warnings=self._fate(mode))
         if mode.persistence is Persistence.PERSISTENT:
             raise StateForbids(
                 f'ostree holds this boot for unlocked already ("{status.flag}"), and does not unlock it a second time',
@@ -174,25 +167,9 @@ class OstreeBackend(Backend):
                 if status.flag != "hotfix"
                 else "reboot: the hotfix comes back with all that is in it",
             )
-        return self._own_overlay(status, mode)
-
-    def _own_overlay(self, status: Status, mode: Mode) -> Plan:
-        """An overlay of ovlay's own, where ostree would refuse."""
-        from ovlay.plan.step import Plan
-        from ovlay.uppers import fresh_upper
-
-        directory, steps = fresh_upper(self.host, self.target)
-        from ovlay.plan.steps import MountOverlay
-
-        mount = MountOverlay(
-            self.target,
-            (self.target,),
-            f"{directory}/upper",
-            f"{directory}/work",
-            mode.access,
-            status.submounts,
-        )
-        return Plan((*steps, mount), warnings=self._fate(mode))
+        # An overlay of ovlay's own, where ostree would refuse.
+        steps = own_overlay(self.host, self.target, mode.access, status.submounts)
+        return Plan((*clean_up(self.host), *steps), warnings=self._fate(mode))
 
     def plan_unmount(self, *, lazy: bool) -> Plan:
         from ovlay.plan.step import Plan
@@ -202,13 +179,7 @@ class OstreeBackend(Backend):
         overlay = status.overlay
         if overlay is None or status.mode is None:
             return Plan(reason=f"no overlay is on {self.target}")
-        if status.stack[-1].mount_id != overlay.mount_id:
-            raise StateForbids(
-                f"the overlay on {self.target} lies under another mount ({status.stack[-1].source})",
-                remedy="run `systemd-sysext unmerge` first"
-                if status.has(AnomalyKind.HIDDEN_BY_SYSEXT)
-                else "take away what lies over it first",
-            )
+        self.refuse_covered(status)
         deployment = self._deployment
         if deployment is not None and self.host.exists(f"{deployment.run_state}/rpmostree-is-live.stamp"):
             raise StateForbids(
@@ -255,18 +226,20 @@ class OstreeBackend(Backend):
                 remedy="run `systemd-sysext unmerge` first, or write into them with `--backend sysext`",
             )
 
-    def _argv(self, mode: Mode) -> tuple[str, ...]:
-        """The host's command that makes an overlay of this mode."""
-        tool = self.host.find_tool(self.tool)
+    def unlock_words(self, mode: Mode) -> tuple[str, ...]:
+        """The command, as one types it, that makes an overlay of this mode."""
+        return ("ostree", "admin", "unlock", *UNLOCK_OPTIONS[mode])
+
+    def unlock_command(self, mode: Mode) -> tuple[str, ...]:
+        """The command with the path of the tool; raises `Unsupported` where the tool is not installed."""
+        return self.with_path(self.unlock_words(mode))
+
+    def with_path(self, words: tuple[str, ...]) -> tuple[str, ...]:
+        """A command with the path of its tool in the tool's place."""
+        tool = self.host.find_tool(words[0])
         if tool is None:
-            raise Unsupported(f"{self.tool} is not installed", remedy=f"install {self.tool}, or choose another driver")
-        return (tool, *self._words(mode))
-
-    def _words(self, mode: Mode) -> tuple[str, ...]:
-        return ("admin", "unlock", *_OPTIONS[_FLAGS[mode]])
-
-    def _command(self, mode: Mode) -> str:
-        return " ".join((self.tool, *self._words(mode)))
+            raise Unsupported(f"{words[0]} is not installed", remedy=f"install {words[0]}, or choose another driver")
+        return (tool, *words[1:])
 
     def _fate(self, mode: Mode) -> tuple[str, ...]:
         if mode.persistence is Persistence.PERSISTENT:
