@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import TYPE_CHECKING, Self
 
@@ -57,12 +58,23 @@ class SimulatedHost(Host):
         """The true permission bits, also of what is sealed."""
         return self.kernel.permissions(found)
 
+    def remove(self, inside: str) -> None:
+        """Remove a file or an empty directory that is no mount point; nothing happens where there is none."""
+        self._demand_no_mount(inside)
+        super().remove(inside)
+
     def remove_tree(self, inside: str) -> None:
         """Remove a directory and all below it, which root may even where the directories are not writable."""
         from ovlay.simulated.layers import remove_tree
 
+        self._demand_no_mount(inside)
         remove_tree(self.path(inside))
 
     def run(self, argv: Sequence[str], *, timeout: float = 120) -> Finished:
         """A simulated host has no programs: always `ToolFailed`."""
         raise ToolFailed(f"cannot run {argv[0]}: the host is simulated and has no programs", argv=argv)
+
+    def _demand_no_mount(self, inside: str) -> None:
+        """EBUSY for a mount point, as rmdir(2) has it."""
+        if self.mounts_at(inside):
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), inside)

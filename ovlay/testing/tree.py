@@ -29,7 +29,7 @@ def make_known_tree(directory: str | os.PathLike[str]) -> None:
     os.symlink("tool", f"{top}/bin/alias")
     os.symlink("../lib/deep", f"{top}/share/deep")
     os.symlink("../var/usrlocal", f"{top}/local")
-    os.chmod(f"{top}/share/empty", 0o1775)
+    os.chmod(f"{top}/share/empty", 0o1777)  # noqa: S103 (the sticky bit is easily lost)
     with contextlib.suppress(OSError):  # not every filesystem has them
         os.setxattr(f"{top}/lib/data", "user.note", b"kept")
         os.setxattr(f"{top}/lib/deep", "user.note", b"kept too")
