@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ovlay.cli.signals import terminating
 from ovlay.errors import InvalidInput
 from ovlay.model import as_json
 
@@ -53,7 +51,7 @@ def change(
             return answer
         return True
 
-    with _terminating():
+    with terminating():
         outcome = request.carry_out(confirm)
     tell(request, outcome, overlay, options, terminal)
     return 0
@@ -106,21 +104,3 @@ def _demand_real_root(overlay: Overlay) -> None:
             f"the driver {overlay.backend.name} changes the running system, and nothing below {overlay.host.root}",
             remedy="leave --root away, or use it with --backend fake",
         )
-
-
-@contextmanager
-def _terminating() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end a plan as Ctrl-C does: what was begun is taken back."""
-
-    def end(number: int, _frame: object) -> None:
-        raise SystemExit(128 + number)
-
-    # Only the main thread of a program has a say in what signals do (signal(7), and Python's module).
-    in_main = threading.current_thread() is threading.main_thread()
-    signals = (signal.SIGTERM, signal.SIGHUP) if in_main else ()
-    before = [signal.signal(number, end) for number in signals]
-    try:
-        yield
-    finally:
-        for number, handler in zip(signals, before, strict=True):
-            signal.signal(number, handler)

@@ -12,13 +12,10 @@ class InterceptHandler(logging.Handler):
     """Hand the records of the standard library's logging over to loguru."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Pass one record on, with its own level and place."""
+        """Pass one record on, with its own level and logger."""
         from loguru import logger
 
-        place = {"name": record.name, "function": record.funcName, "line": record.lineno}
-        logger.patch(lambda entry: entry.update(place)).opt(exception=record.exc_info).log(  # type: ignore[call-arg]
-            record.levelname, "{}", record.getMessage()
-        )
+        logger.bind(logger=record.name).opt(exception=record.exc_info).log(record.levelname, "{}", record.getMessage())
 
 
 def show_logs(verbose: int) -> None:
@@ -32,7 +29,7 @@ def show_logs(verbose: int) -> None:
     logger.add(
         sys.stderr,
         level=level,
-        format="{level: <5} {name}: {message}",
+        format="{level: <5} {extra[logger]}: {message}",
         colorize=shows_colour(sys.stderr),
         diagnose=False,
         backtrace=False,

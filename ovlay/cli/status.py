@@ -67,8 +67,8 @@ def details(status: Status) -> Iterator[str]:
     yield _row("driver", status.backend + (f", whose own word for the state is {status.flag!r}" if status.flag else ""))
     if status.base is not None:
         yield _row("base", " ".join(_base(status)))
-    if len(status.stack) > 1 or status.depth > 1:
-        yield _row("stack", f"{len(status.stack)} mounts on {status.target}, {status.depth} overlays deep")
+    if status.depth > 1:
+        yield _row("stack", f"{status.depth} filesystems deep, {len(status.stack)} mounts on {status.target}")
     for submount in status.submounts:
         yield _row("mount", submount)
     for anomaly in status.anomalies:
