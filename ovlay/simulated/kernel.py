@@ -18,12 +18,12 @@ from ovlay.errors import Conflict
 from ovlay.kernel import MAX_STACK_DEPTH, Kernel
 from ovlay.kernel.mountinfo import Mount, MountTable
 from ovlay.model import Access, Backing
-from ovlay.simulated.layers import fill_upper, materialise, merge, remove_tree
-from ovlay.simulated.ledger import HIDDEN, Layers, Ledger, State, with_access
-from ovlay.simulated.seals import Seals
+from ovlay.simulated.layers import materialise, merge
+from ovlay.simulated.ledger import Layers, with_access
+from ovlay.simulated.trees import Trees
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from ovlay.model import Holder
 
@@ -47,14 +47,14 @@ class SimulatedKernel(Kernel):
 
     def __init__(self, root: str, *, table: str = PLAIN_TABLE) -> None:
         self.root = os.path.realpath(root)
-        self._ledger = Ledger(self.root)
-        self._seals = Seals(self._ledger.path("seals.json"))
+        self._trees = Trees(self.root)
+        self._ledger, self._seals = self._trees.ledger, self._trees.seals
         if not self._ledger.booted:
             os.makedirs(self.root + "/usr", mode=0o755, exist_ok=True)
             os.makedirs(self.root + "/run", mode=0o755, exist_ok=True)
             self._ledger.boot(table)
         with self._ledger.locked():
-            self._settle_all()
+            self._trees.settle_all()
 
     # --- questions ---------------------------------------------------------------------------------------------
 
@@ -70,18 +70,18 @@ class SimulatedKernel(Kernel):
         """Both the simulated mount and the real directory must allow it."""
         mount = self.mounts().covering(path)
         allowed = mount is None or not (mount.read_only or mount.superblock_read_only)
-        return allowed and os.access(self._real(path), os.W_OK, effective_ids=True)
+        return allowed and os.access(self._trees.real(path), os.W_OK, effective_ids=True)
 
     def backing(self, path: str) -> Backing | None:
         """A tmpfs has the size that it was mounted with; all else lies on the filesystem of the scratch root."""
-        real = self._real(path)
+        real = self._trees.real(path)
         mount = self.mounts().covering(path)
         state = self._ledger.load()
         if mount is not None and mount.mount_id in state.overlays:
             upper = state.overlays[mount.mount_id].upper
-            real, mount = self._real(upper), self.mounts().covering(upper)
+            real, mount = self._trees.real(upper), self.mounts().covering(upper)
         if mount is not None and (size := state.sizes.get(mount.mount_id)) is not None:
-            used = _used(self._real(mount.mount_point))
+            used = _used(self._trees.real(mount.mount_point))
             return Backing("tmpfs", in_memory=True, total=size, used=used, free=max(0, size - used))
         try:
             space = os.statvfs(real)
@@ -95,7 +95,7 @@ class SimulatedKernel(Kernel):
     def is_upper(self, mount: Mount, candidate: str) -> bool:
         """The books know, whatever the mount table shows."""
         layers = self._ledger.load().overlays.get(mount.mount_id)
-        return layers is not None and posixpath.normpath(candidate) == layers.upper and self._is_there(candidate)
+        return layers is not None and posixpath.normpath(candidate) == layers.upper and self._trees.is_there(candidate)
 
     def holders(self, mounts: Iterable[Mount]) -> tuple[Holder, ...]:
         """Only those that hold through `hold`: real processes cannot tell this host's mounts from directories."""
@@ -111,8 +111,8 @@ class SimulatedKernel(Kernel):
 
     def pristine(self, target: str) -> str:
         """The real path of the tree that was on ``target`` before any overlay came."""
-        covering = [mount for mount in self.mounts().stack(target) if self._covered(mount.mount_id)]
-        return self._ledger.path("covered", covering[0].mount_id) if covering else self._real(target)
+        covering = [mount for mount in self.mounts().stack(target) if self._trees.covered(mount.mount_id)]
+        return self._ledger.path("covered", covering[0].mount_id) if covering else self._trees.real(target)
 
     # --- mounting ----------------------------------------------------------------------------------------------
 
@@ -134,14 +134,14 @@ class SimulatedKernel(Kernel):
         with self._ledger.locked():
             table, state = self.mounts(), self._ledger.load()
             self._demand_depth(table, (*lower, *((upper,) if upper else ())))
-            real = [layer if layer.startswith(self.root + "/") else self._real(layer) for layer in lower]
+            real = [layer if layer.startswith(self.root + "/") else self._trees.real(layer) for layer in lower]
             number, device = state.next_mount, state.next_device
             state.next_mount, state.next_device = number + 1, device + 1
             if upper is not None:
                 inside = posixpath.normpath(upper)
                 kept = tuple((path.removeprefix(self.root), os.stat(path).st_ino) for path in real)
                 state.overlays[number] = Layers(kept, inside)
-            layers = [*([self._real(upper)] if upper is not None else []), *real]
+            layers = [*([self._trees.real(upper)] if upper is not None else []), *real]
             parent = self._parent(table, target)
             read_only = access is Access.READ_ONLY
             mount = Mount(
@@ -149,9 +149,9 @@ class SimulatedKernel(Kernel):
             )
 
             def build(place: str) -> None:
-                materialise(self._without_submounts(merge(layers), table, target), place, self.permissions)
+                materialise(self._trees.without_submounts(merge(layers), table, target), place, self.permissions)
 
-            self._push(state, with_access(mount, read_only), build)
+            self._trees.push(state, with_access(mount, read_only), build)
         return number
 
     def mount_tmpfs(self, path: str, *, size: int | None, mode: int, source: str) -> int:
@@ -172,7 +172,7 @@ class SimulatedKernel(Kernel):
                 os.mkdir(place)
                 os.chmod(place, mode)
 
-            self._push(state, mount, build)
+            self._trees.push(state, mount, build)
         return number
 
     def unmount(self, mount: Mount, *, lazy: bool) -> None:
@@ -183,17 +183,17 @@ class SimulatedKernel(Kernel):
             children = [found for found in table if found.parent_id == mount.mount_id]
             if not lazy and (children or self._ledger.holders([mount.mount_id])):
                 raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), mount.mount_point)
-            self._pop(mount)
+            self._trees.pop(mount)
 
     def set_access(self, mount: Mount, access: Access) -> None:
         """Seal the merged tree, or let it be written again."""
         with self._ledger.locked():
             self._demand_topmost(mount)
             if access is Access.READ_ONLY:
-                self._sync(mount)
+                self._trees.sync(mount)
             changed = with_access(mount, access is Access.READ_ONLY)
             self._ledger.write_mounts(changed if found.mount_id == mount.mount_id else found for found in self.mounts())
-            self._settle(mount.mount_point)
+            self._trees.settle(mount.mount_point)
 
     def slide_beneath(self, mount: Mount, source: str) -> None:
         """A copy of ``source`` takes the place beneath: it is read-only, so it stays the same."""
@@ -208,10 +208,10 @@ class SimulatedKernel(Kernel):
                 mount_id=number, parent_id=mount.parent_id, root=source, mount_point=mount.mount_point
             )
             copy = self._ledger.path("carried", number)
-            materialise(merge([self._real(source)]), copy, self.permissions)
-            if self._covered(mount.mount_id):
-                self._move(self._ledger.path("covered", mount.mount_id), self._ledger.path("covered", number))
-            self._move(copy, self._ledger.path("covered", mount.mount_id))
+            materialise(merge([self._trees.real(source)]), copy, self.permissions)
+            if self._trees.covered(mount.mount_id):
+                self._trees.move(self._ledger.path("covered", mount.mount_id), self._ledger.path("covered", number))
+            self._trees.move(copy, self._ledger.path("covered", mount.mount_id))
             lines = []
             for found in table:
                 if found.mount_id == mount.mount_id:
@@ -232,7 +232,7 @@ class SimulatedKernel(Kernel):
         with self._ledger.locked():
             for point in points:
                 mount = self.mounts().stack(point)[-1]
-                self._pop(mount, keep=self._ledger.path("carried", mount.mount_id))
+                self._trees.pop(mount, keep=self._ledger.path("carried", mount.mount_id))
                 carried.append(mount)
         try:
             yield
@@ -250,7 +250,7 @@ class SimulatedKernel(Kernel):
             state.sizes[number] = state.sizes.pop(mount.mount_id)
         kept = self._ledger.path("carried", mount.mount_id)
         again = mount._replace(mount_id=number, parent_id=parent.mount_id)
-        self._push(state, again, lambda place: self._move(kept, place))
+        self._trees.push(state, again, lambda place: self._trees.move(kept, place))
 
     # --- writing -----------------------------------------------------------------------------------------------
 
@@ -266,8 +266,8 @@ class SimulatedKernel(Kernel):
         sealed = mount is not None and (mount.read_only or mount.superblock_read_only)
         if mount is not None and sealed and (mount.mount_point != target or mount.upper is None):
             raise Conflict(f"what is mounted on {target} is read-only and is no overlay with an upper directory")
-        real = self._real(target)
-        with self._seals.lifted(real, beside=self._submounts(target)):
+        real = self._trees.real(target)
+        with self._seals.lifted(real, beside=self._trees.submounts(target)):
             descriptor = os.open(real, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 yield descriptor
@@ -277,10 +277,10 @@ class SimulatedKernel(Kernel):
 
     @contextlib.contextmanager
     def writable_directory(self, path: str) -> Iterator[int]:
-        """The directory itself, with its own seal lifted; its time stamps are those that the block leaves."""
-        descriptor = os.open(self._real(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        """The directory itself, with its own seal lifted; afterwards its modification time is now."""
+        descriptor = os.open(self._trees.real(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            with self._seals.opened(self._real(path)):
+            with self._seals.opened(self._trees.real(path)):
                 yield descriptor
             os.utime(descriptor)
         finally:
@@ -290,7 +290,7 @@ class SimulatedKernel(Kernel):
         """Put into the upper what was written into the merged tree so far; nothing where no overlay is on top."""
         with self._ledger.locked():
             for mount in self.mounts().stack(target)[-1:]:
-                self._sync(mount)
+                self._trees.sync(mount)
 
     # --- for tests ---------------------------------------------------------------------------------------------
 
@@ -304,7 +304,7 @@ class SimulatedKernel(Kernel):
             mount = self.mounts().covering(path)
             if mount is None:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
-            descriptor = os.open(self._real(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            descriptor = os.open(self._trees.real(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             record = self._ledger.add_holder(mount.mount_id, command)
         try:
             yield f"/proc/{os.getpid()}/fd/{descriptor}"
@@ -313,56 +313,32 @@ class SimulatedKernel(Kernel):
                 os.close(descriptor)
                 with contextlib.suppress(FileNotFoundError):  # a reboot ends every process
                     os.unlink(record)
-                self._drop_views()
+                self._trees.drop_views()
 
     @contextlib.contextmanager
     def unsealed(self, target: str) -> Iterator[str]:
         """The real path of ``target``, writable for the length of a block: for who builds a host, not for drivers."""
-        self._seals.unseal(self._real(target))
+        self._seals.unseal(self._trees.real(target))
         try:
-            yield self._real(target)
+            yield self._trees.real(target)
         finally:
-            self._settle(target)
+            self._trees.settle(target)
 
     def reboot(self) -> None:
         """All that is mounted goes, and with it /run and every tmpfs; what is on the disk stays."""
         with self._ledger.locked():
-            for name in os.listdir(self._ledger.path("holders")):
-                os.unlink(self._ledger.path("holders", name))
-            self._drop_views()
-            for number in reversed(self._ledger.load().pushed):
-                if (mount := self.mounts().by_id(number)) is not None:
-                    self._pop(mount)
-            run = self.root + "/run"
-            for name in os.listdir(run):
-                remove_tree(f"{run}/{name}")
-            self._ledger.boot(self._ledger.boot_table)
-            self._settle_all()
+            self._trees.reboot()
 
     def close(self) -> None:
         """Lift every seal, so that the scratch root can be removed. The mounts stay; `SimulatedKernel` seals again."""
         with self._ledger.locked():
-            trees = [self._real(point) for point in self._places()]
-            for name in ("covered", "views", "carried"):
-                trees += [self._ledger.path(name, number) for number in os.listdir(self._ledger.path(name))]
-            for tree in trees:
-                if os.path.isdir(tree) and self._seals.sealed(tree):
-                    self._seals.unseal(tree)
+            self._trees.unseal_all()
 
     # --- how ---------------------------------------------------------------------------------------------------
 
-    def _real(self, path: str) -> str:
-        return self.root + posixpath.normpath("/" + path.lstrip("/"))
-
-    def _is_there(self, path: str) -> bool:
-        return os.path.isdir(self._real(path))
-
-    def _covered(self, number: int) -> bool:
-        return os.path.lexists(self._ledger.path("covered", number))
-
     def _parent(self, table: MountTable, point: str) -> Mount:
         """The mount that a new one on ``point`` is attached to."""
-        if not self._is_there(point):
+        if not self._trees.is_there(point):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), point)
         parent = table.covering(point)
         if parent is None:
@@ -384,134 +360,6 @@ class SimulatedKernel(Kernel):
         if any(stacking_depth(table, layer) >= MAX_STACK_DEPTH for layer in inside):
             raise OSError(errno.EINVAL, "maximum fs stacking depth exceeded")
 
-    def _push(self, state: State, mount: Mount, build: Callable[[str], None]) -> None:
-        """Put a new tree on a place: made beside it, and then exchanged with what is there."""
-        real = self._real(mount.mount_point)
-        fresh, covered = self._ledger.path("new"), self._ledger.path("covered", mount.mount_id)
-        if os.path.lexists(fresh):
-            remove_tree(fresh)
-        try:
-            build(fresh)
-        except BaseException:
-            if os.path.lexists(fresh):
-                remove_tree(fresh)
-            raise
-        self._move(real, covered)
-        self._move(fresh, real)
-        state.pushed = (*state.pushed, mount.mount_id)
-        self._ledger.save(state)
-        self._ledger.write_mounts((*self.mounts(), mount))
-        self._settle(mount.mount_point)
-
-    def _pop(self, mount: Mount, *, keep: str | None = None) -> None:
-        """Take a mount off its place, with all that is mounted in it; with ``keep`` its tree is moved there."""
-        for child in reversed([found for found in self.mounts() if found.parent_id == mount.mount_id]):
-            self._pop(child)
-        self._sync(mount)
-        real, state = self._real(mount.mount_point), self._ledger.load()
-        held = bool(self._ledger.holders([mount.mount_id]))
-        if self._covered(mount.mount_id):
-            aside = keep or self._ledger.path("views", mount.mount_id)
-            self._move(real, aside)
-            self._move(self._ledger.path("covered", mount.mount_id), real)
-        state.pushed = tuple(number for number in state.pushed if number != mount.mount_id)
-        if keep is None:
-            state.sizes.pop(mount.mount_id, None)
-        if not held:
-            state.overlays.pop(mount.mount_id, None)
-        self._ledger.save(state)
-        self._ledger.write_mounts(found for found in self.mounts() if found.mount_id != mount.mount_id)
-        self._settle(mount.mount_point)
-        if not held and keep is None:
-            self._drop_views()
-
-    def _drop_views(self) -> None:
-        """Remove the trees that were unmounted lazily and that nobody holds any more; what was written is kept."""
-        state = self._ledger.load()
-        for name in os.listdir(self._ledger.path("views")):
-            if self._ledger.holders([int(name)]):
-                continue
-            view = self._ledger.path("views", name)
-            gone = Mount(int(name), 0, "0:0", "/", "/", "rw", "", "overlay", "", "rw")
-            self._sync(gone)
-            self._seals.forget(view)
-            remove_tree(view)
-            state.overlays.pop(int(name), None)
-        self._ledger.save(state)
-
-    def _sync(self, mount: Mount) -> None:
-        layers = self._ledger.load().overlays.get(mount.mount_id)
-        if layers is None or not self._is_there(layers.upper):
-            return
-        table = self.mounts()
-        above = next((m for m in table if (m.parent_id, m.mount_point) == (mount.mount_id, mount.mount_point)), None)
-        tree = self._ledger.path("views", mount.mount_id)
-        if not os.path.isdir(tree):
-            tree = self._real(mount.mount_point) if above is None else self._ledger.path("covered", above.mount_id)
-        lower = [self._find_layer(path, inode) for path, inode in layers.lower]
-        point = mount.mount_point
-        upper = self._real(layers.upper)
-        fill_upper(
-            upper,
-            self._without_submounts(merge(lower), table, point),
-            self._without_submounts(merge([tree]), table, point),
-            self.permissions,
-        )
-
-    def _find_layer(self, path: str, inode: int) -> str:
-        """Where a lower layer is by now: it moves when something is mounted over it."""
-        covered = self._ledger.path("covered")
-        for candidate in (self.root + path, *(f"{covered}/{name}" for name in os.listdir(covered))):
-            with contextlib.suppress(FileNotFoundError):
-                if os.stat(candidate).st_ino == inode:
-                    return candidate
-        raise OSError(errno.ESTALE, "the lower layer of an overlay is gone", path)
-
-    def _without_submounts(self, tree: dict[str, str], table: MountTable, target: str) -> dict[str, str]:
-        """What an overlay sees of a tree: not what is mounted in it, but the directories that are covered so."""
-        if target == "/":
-            return tree
-        for mount in table:
-            if mount.mount_point.startswith(target + "/") and self._covered(mount.mount_id):
-                point = posixpath.relpath(mount.mount_point, target)
-                if point in tree:
-                    tree = {p: real for p, real in tree.items() if p != point and not p.startswith(point + "/")}
-                    under = merge([self._ledger.path("covered", mount.mount_id)])
-                    tree |= {point if p == "." else f"{point}/{p}": real for p, real in under.items()}
-        return dict(sorted(tree.items(), key=lambda item: item[0].split("/") if item[0] != "." else []))
-
-    def _submounts(self, target: str) -> frozenset[str]:
-        return frozenset(self._real(mount.mount_point) for mount in self.mounts().below(target))
-
-    def _places(self) -> tuple[str, ...]:
-        """Where trees are sealed or not: /usr, and wherever something was mounted since the boot."""
-        pushed = set(self._ledger.load().pushed)
-        return tuple({"/usr", *(mount.mount_point for mount in self.mounts() if mount.mount_id in pushed)})
-
-    def _settle_all(self) -> None:
-        for point in self._places():
-            self._settle(point)
-
-    def _settle(self, point: str) -> None:
-        """Make the seal on a place what the topmost mount there says."""
-        real, mount = self._real(point), self.mounts().covering(point)
-        if mount is None or not os.path.isdir(real):
-            return
-        if mount.read_only or mount.superblock_read_only:
-            if not self._seals.sealed(real):
-                self._seals.seal(real, beside=self._submounts(point))
-        elif self._seals.sealed(real):
-            self._seals.unseal(real)
-
-    def _move(self, source: str, destination: str) -> None:
-        """Rename a directory into another one, whatever seals are on it and on the directories that it is in."""
-        with (
-            self._seals.opened(source),
-            self._seals.opened(os.path.dirname(source)),
-            self._seals.opened(os.path.dirname(destination)),
-        ):
-            os.rename(source, destination)
-
 
 def _used(directory: str) -> int:
     """The bytes that files take in whole blocks, as on a tmpfs."""
@@ -521,6 +369,3 @@ def _used(directory: str) -> int:
             with contextlib.suppress(FileNotFoundError):
                 total += -(-os.lstat(os.path.join(folder, name)).st_size // _BLOCK) * _BLOCK
     return total
-
-
-__all__ = ["HIDDEN", "PLAIN_TABLE", "SimulatedKernel"]
