@@ -24,9 +24,12 @@ _SUDO_FINDS = ("/usr/sbin", "/usr/bin", "/sbin", "/bin")
 _BECOME_ROOT = ("sudo", "doas", "run0", "pkexec")
 
 
-def report(error: BaseException, words: Sequence[str], terminal: Terminal, *, verbose: bool) -> int:
-    """Say what went wrong on standard error, with ``--json`` on standard output too, and return the exit status."""
-    if verbose:
+def report(error: BaseException, words: Sequence[str], terminal: Terminal, *, verbose: int) -> int:
+    """Say what went wrong on standard error, with ``--json`` on standard output too, and return the exit status.
+
+    Where ``verbose`` is 1 the traceback of what nobody expected is shown, where it is 2 that of every error.
+    """
+    if verbose > 1 or (verbose and not isinstance(error, (OvlayError, KeyboardInterrupt))):
         import traceback
 
         sys.stderr.write("".join(traceback.format_exception(error)))

@@ -52,7 +52,7 @@ def _run(words: list[str]) -> int:
     from ovlay.cli.terminal import Terminal
 
     terminal = Terminal(json="--json" in words)
-    verbose = any(word.startswith("-v") or word == "--verbose" for word in words)
+    verbose = sum(word.count("v") if word.startswith("-v") else word == "--verbose" for word in words)
     try:
         module, options = parse_words(words)
         terminal = Terminal(json=options.json, quiet=options.quiet)

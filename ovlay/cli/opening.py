@@ -24,7 +24,7 @@ def chosen(options: Options) -> Choice:
     from ovlay.overlay import DEFAULT_TARGET, checked_target
 
     config = load_config()
-    target = checked_target(options.target or config.target or DEFAULT_TARGET)
+    target = checked_target(config.target or DEFAULT_TARGET if options.target is None else options.target)
     if options.backend is not None:
         return Choice(options.backend, "option", target)
     if named := os.environ.get("OVLAY_BACKEND"):

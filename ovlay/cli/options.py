@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
 from ovlay import __version__
@@ -10,6 +11,8 @@ from ovlay.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from _typeshed import SupportsWrite
 
     from ovlay.cli.terminal import Terminal
 
@@ -66,6 +69,10 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Refuse the words, and name the page that helps."""
         raise InvalidInput(message, remedy=f"`{self.prog} --help` says how it is meant")
+
+    def print_help(self, file: SupportsWrite[str] | None = None) -> None:
+        """Print the page, and let a reader that went away be known: argparse would hide it."""
+        (file or sys.stdout).write(self.format_help())
 
 
 def parse_words(words: Sequence[str]) -> tuple[Verb, Options]:

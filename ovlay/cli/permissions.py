@@ -39,7 +39,7 @@ def _act(mode: int, who: str, how: str, what: str) -> int:
     special |= 0o1000 if everybody or "o" in classes else 0
     if what in _SHIFT and what:
         three = mode >> _SHIFT[what] & 7
-        bits, touched = sum({three << _SHIFT[c] for c in classes}), mask
+        bits = sum({three << _SHIFT[c] for c in classes})
     else:
         three = sum({_BITS[c] for c in what if c in _BITS} | ({1} if "X" in what and mode & 0o111 else set()))
         bits = sum({three << _SHIFT[c] for c in set(classes)})
@@ -47,9 +47,8 @@ def _act(mode: int, who: str, how: str, what: str) -> int:
             bits |= special & 0o6000
         if "t" in what:
             bits |= special & 0o1000
-        touched = mask | special
     if how == "+":
         return mode | bits
     if how == "-":
         return mode & ~bits
-    return mode & ~touched | bits
+    return mode & ~(mask | special) | bits

@@ -31,6 +31,7 @@ MODES = {
     "a=rwX": 0o666,
     "u=x,a+X": 0o111,
     "u=rwx,u=": 0,
+    "+s=u": 0,
     "-": 0,  # install(1) takes an action that names no bits
 }
 
