@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -41,9 +42,9 @@ def command() -> None:
     modules one by one at its end: both together are a fifth of the time that ``ovlay status`` takes.
     """
     gc.disable()
-    status = main()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    status = main()  # which has flushed standard output
+    with suppress(OSError):
+        sys.stderr.flush()
     os._exit(status)
 
 
