@@ -93,8 +93,12 @@ def image_is_read_only(table: MountTable, target: str) -> bool:
 
     The answer is the same before and after an overlay is on the target: a driver that fits because of it goes on to.
     """
-    roots = table.stack("/")
-    return any(mount.read_only or mount.superblock_read_only for mount in (*roots[-1:], *table.stack(target)))
+    image = [
+        mount
+        for mount in (*table.stack("/")[-1:], *table.stack(target))
+        if not mount.is_overlay or (mount.upper is None and mount.source != "sysext")
+    ]
+    return any(mount.read_only or mount.superblock_read_only for mount in image)
 
 
 def plain_base(host: Host, kind: str, *, checksum: str | None = None, image: str | None = None) -> Base:
