@@ -179,11 +179,13 @@ def _of_the_submounts(
 ) -> Iterator[Anomaly]:
     if overlay is None:
         return
-    visible = {mount.mount_id for mount in table.below(target)}
+    visible = {mount.mount_point for mount in table.below(target)}  # the original of one that was kept lies beneath
     hidden = [
         mount.mount_point
         for mount in table
-        if mount.mount_point.startswith(target + "/") and mount.mount_id not in visible and not _belongs(mount, mounts)
+        if mount.mount_point.startswith(target + "/")
+        and mount.mount_point not in visible
+        and not _belongs(mount, mounts)
     ]
     if hidden:
         yield Anomaly(
