@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.lab.host import UNDER_TEST, LabHost
-from tests.lab.recipe import Image, Recipe, made, missing_tools
+from tests.lab.recipe import Image, Layout, Recipe, made, missing_tools
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 BOOKWORM = Recipe("bookworm")  # ostree 2022.7, systemd 252, Python 3.11
 TRIXIE = Recipe("trixie")  # ostree 2025.2, systemd 257, Python 3.13
 FORKY = Recipe("forky")  # ostree 2026.4, systemd 262, Python 3.14
-COMPOSEFS = Recipe("forky", composefs=True)
+COMPOSEFS = Recipe("forky", Layout.COMPOSEFS)
+BOOTC = Recipe("forky", Layout.BOOTC)
 RECIPES = {recipe.name: recipe for recipe in (BOOKWORM, TRIXIE, FORKY, COMPOSEFS)}
 
 _LAUNCH = f"""#!/usr/bin/python3 -I

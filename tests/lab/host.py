@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from ovlay.kernel.mountinfo import MountTable, parse_mountinfo
-from tests.lab.recipe import prepare_root_conf
+from tests.lab.recipe import Layout, prepare_root_conf
 
 if TYPE_CHECKING:
     from tests.lab.recipe import Image, Recipe
@@ -71,6 +71,9 @@ class LabHost:
         self.work.mkdir(parents=True, exist_ok=True)
         subprocess.run(["cp", "--sparse=always", "--reflink=auto", self.image.disk, self.disk], check=True)
         self._argument = self.image.argument
+        if self.recipe.layout is Layout.BOOTC:
+            # bootc names an image by its digest, of which a boot checks nothing where fs-verity is not asked for.
+            self._argument = "composefs=" + self.image.argument.split("/")[-2]
         try:
             self._boot()
         except BaseException:
@@ -124,10 +127,28 @@ class LabHost:
 
     def reboot(self) -> None:
         """Leave the host and boot it again from the same disk, as the boot loader's entries say."""
-        entries = self.sh("grep -h ^options $(ls -d /boot/loader/entries/*.conf | sort -V | tail -n 1)")
-        self._argument = next(word for word in entries.split() if word.startswith("ostree="))
+        if self.recipe.layout is not Layout.BOOTC:
+            self._argument = self._next_argument()
         self._power_off()
         self._boot()
+
+    def _next_argument(self) -> str:
+        entries = self.sh("grep -h ^options $(ls -d /boot/loader/entries/*.conf | sort -V | tail -n 1)")
+        return next(word for word in entries.split() if word.startswith("ostree="))
+
+    def stand_in(self, name: str, *, version: str = "1.16.3") -> None:
+        """Put the stand-in for a host tool where the image's /usr/bin leads to."""
+        script = (Path(__file__).parent / "stand_ins" / name).read_text()
+        place = shlex.quote(f"{STAND_INS}/{name}")
+        put = f"mkdir -p {STAND_INS}; echo {version} >{place}.version; cat >{place}; chmod 755 {place}"
+        self.run("sh", "-euc", put, stdin=script)
+
+    def set_origin(self, key: str, value: str) -> None:
+        """Set a key in the origin file of the booted deployment, as `ostree container image deploy` does."""
+        script = (
+            "mount -o remount,rw,bind /sysroot; cd /sysroot/ostree/deploy/debian/deploy; echo {} >>$(ls -d *.origin)"
+        )
+        self.run("unshare", "--mount", "sh", "-euc", script.format(shlex.quote(f"{key}={value}")))
 
     # --- witnesses ---------------------------------------------------------------------------------------------
 
@@ -160,8 +181,9 @@ class LabHost:
         boot = Path(__file__).parent / "boot"
         namespaces = ("--mount", "--pid", "--fork", "--uts", "--ipc", "--kill-child=KILL", "--propagation=private")
         places = (root, self.image.tree, self.disk, conf, self.under_test, boot)
+        initramfs = "bootc.sh" if self.recipe.layout is Layout.BOOTC else "initramfs.sh"
         self._machine = subprocess.Popen(
-            ["unshare", *namespaces, "sh", str(boot / "machine.sh"), *map(str, places), self._argument],
+            ["unshare", *namespaces, "sh", str(boot / "machine.sh"), *map(str, places), initramfs, self._argument],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

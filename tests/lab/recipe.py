@@ -13,14 +13,15 @@ import os
 import shutil
 import subprocess
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-VERSION = "2"
-"""Counts up whenever this file makes another host of the same packages."""
+DISK_VERSION = 3
+"""Counts up whenever this file makes another disk of the same packages."""
 
 PACKAGES = ("ostree", "ostree-boot", "python3", "systemd", "util-linux", "attr", "e2fsprogs", "mount")
 
@@ -30,17 +31,30 @@ NEEDED = ("mmdebstrap", "ostree", "mkfs.ext4", "unshare", "nsenter", "losetup", 
 STATEROOT = "debian"
 
 
+class Layout(StrEnum):
+    """What the root of a host is."""
+
+    PLAIN = "plain"  # ostree's deployment, with a read-only bind of /usr
+    COMPOSEFS = "composefs"  # ostree's composefs of the deployment
+    BOOTC = "bootc"  # the same composefs as bootc without ostree mounts it
+
+
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A host: a Debian suite, and whether its root is a composefs."""
+    """A host: a Debian suite, and what its root is."""
 
     suite: str
-    composefs: bool = False
+    layout: Layout = Layout.PLAIN
 
     @property
     def name(self) -> str:
         """How tests call it."""
-        return f"{self.suite}-composefs" if self.composefs else self.suite
+        return self.suite if self.layout is Layout.PLAIN else f"{self.suite}-{self.layout}"
+
+    @property
+    def composefs(self) -> bool:
+        """Whether the disk has a composefs image."""
+        return self.layout is not Layout.PLAIN
 
     @property
     def packages(self) -> tuple[str, ...]:
@@ -50,7 +64,7 @@ class Recipe:
     @property
     def key(self) -> str:
         """A name that changes with everything that the packages of a host are made from."""
-        text = "\n".join((VERSION, self.suite, *self.packages))
+        text = "\n".join((self.suite, *self.packages))
         return f"{self.suite}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
@@ -84,8 +98,8 @@ def made(recipe: Recipe) -> Image:
         if not (home / "tree.done").exists():
             _bootstrap(recipe, tree, home)
             (home / "tree.done").touch()
-        layout = "composefs" if recipe.composefs else "plain"
-        disk, argument = home / f"{layout}.raw", home / f"{layout}.karg"
+        name = f"{'composefs' if recipe.composefs else 'plain'}-{DISK_VERSION}"
+        disk, argument = home / f"{name}.raw", home / f"{name}.karg"
         if not argument.exists():
             argument.write_text(_make_disk(recipe, tree, disk))
         return Image(recipe, disk, tree, argument.read_text())

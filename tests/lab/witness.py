@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.resources
+import json
 from typing import TYPE_CHECKING, Any
+
+import jsonschema
 
 if TYPE_CHECKING:
     from tests.lab.host import LabHost
@@ -21,9 +25,13 @@ def sealed(host: LabHost) -> bool:
     return host.stack() == SEALED[host.recipe.name] and not host.writable()
 
 
-def state(host: LabHost) -> Any:
-    """What ``ovlay status --json`` prints."""
-    return host.ovlay("status", "--json").json()
+def state(host: LabHost, backend: str = "") -> Any:
+    """What ``ovlay status --json`` prints, which is always what its schema says."""
+    driver = ("--backend", backend) if backend else ()
+    found = host.ovlay("status", "--json", *driver).json()
+    schema = json.loads(importlib.resources.files("ovlay").joinpath("schemas/ovlay.status-1.json").read_text())
+    jsonschema.Draft202012Validator(schema).validate(found)
+    return found
 
 
 def kinds(host: LabHost) -> set[str]:

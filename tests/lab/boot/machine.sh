@@ -1,8 +1,8 @@
-# machine.sh WORK TREE DISK CONF UNDER_TEST BOOT ARGUMENT: what firmware and kernel do. Runs in namespaces of its own.
+# machine.sh WORK TREE DISK CONF UNDER_TEST BOOT INITRAMFS ARGUMENT: what firmware and kernel do. Runs in namespaces of its own.
 # An initramfs whose /usr is that of the packages, the disk, a few device nodes; nothing here touches the machine:
 # device nodes of its own, /proc/sys and /sys read-only.
 set -eu
-work=$1 tree=$2 disk=$3 conf=$4 under_test=$5 boot=$6 argument=$7
+work=$1 tree=$2 disk=$3 conf=$4 under_test=$5 boot=$6 initramfs=$7 argument=$8
 hostname ovlay-lab
 mount -t tmpfs -o mode=755 initramfs "$work"
 cd "$work"
@@ -33,4 +33,4 @@ cp -r "$boot" run/ovlay-lab/boot
 mount --bind "$under_test" run/ovlay-under-test
 mount -o loop "$disk" sysroot # autoclear: the loop device goes with the last mount
 pivot_root . old
-exec chroot . /bin/sh /run/ovlay-lab/boot/initramfs.sh
+exec chroot . /bin/sh "/run/ovlay-lab/boot/$initramfs"

@@ -10,8 +10,7 @@ if ! grep -q ' /var ' /proc/self/mountinfo; then # as the var.mount that ostree-
     mount --make-shared /var
 fi
 [ -d /boot/loader ] || mount --bind /sysroot/boot /boot
-touch /run/ostree-booted
-! [ -x /usr/lib/ostree/ostree-remount ] || /usr/lib/ostree/ostree-remount
+! [ -e /run/ostree-booted ] || /usr/lib/ostree/ostree-remount
 mkdir -p /var/lib /var/roothome /var/usrlocal/bin
 mkdir -p -m 1777 /var/tmp
 chmod 1777 /var/tmp
