@@ -52,6 +52,9 @@ class Finished(NamedTuple):
 class Host:
     """A running system, or what stands for one below ``root``."""
 
+    tmpfs_size: int | None = None
+    """The limit in bytes of a tmpfs that ovlay mounts for an upper; None leaves it to `ovlay.uppers.tmpfs_size`."""
+
     def __init__(self, root: str = "/", *, kernel: Kernel | None = None, scratch: str | None = None) -> None:
         """``scratch`` takes the place of `STATE_DIR` and `DATA_DIR`, for one who may write to neither."""
         self.root = posixpath.normpath(os.path.abspath(root))

@@ -50,11 +50,14 @@ def fresh_upper(host: Host, target: str, *, in_memory: bool = False) -> tuple[st
 
 
 def tmpfs_size(host: Host) -> int | None:
-    """The limit of a tmpfs for an upper: half of the memory, as the kernel has it, and at most `TMPFS_LIMIT`.
+    """The limit of a tmpfs for an upper: what the host was told, else half of the memory, as the kernel has it, and
+    at most `TMPFS_LIMIT`.
 
     It is a limit and takes nothing by itself; `ovlay.plan.steps.MountTmpfs` lowers it where memory is short. None
     where the host does not tell how much memory it has.
     """
+    if host.tmpfs_size is not None:
+        return host.tmpfs_size
     for line in (host.read("/proc/meminfo") or "").splitlines():
         words = line.split()
         if words[:1] == ["MemTotal:"] and len(words) > 1 and words[1].isdecimal():

@@ -11,11 +11,12 @@ if TYPE_CHECKING:
 
 
 class Choice(NamedTuple):
-    """A driver that somebody named, and where; a name of None leaves it to the evidence. Also the target."""
+    """A driver that somebody named, and where; a name of None leaves it to the evidence. Also what else is set."""
 
     name: str | None
     by: str
     target: str
+    tmpfs_size: int | None
 
 
 def chosen(options: Options) -> Choice:
@@ -25,13 +26,13 @@ def chosen(options: Options) -> Choice:
 
     config = load_config()
     target = checked_target(config.target or DEFAULT_TARGET if options.target is None else options.target)
-    if options.backend is not None:
-        return Choice(options.backend, "option", target)
-    if named := os.environ.get("OVLAY_BACKEND"):
-        return Choice(named, "environment", target)
-    if config.backend is not None:
-        return Choice(config.backend, "configuration", target)
-    return Choice(None, "detection", target)
+    named = (
+        (options.backend, "option"),
+        (os.environ.get("OVLAY_BACKEND") or None, "environment"),
+        (config.backend, "configuration"),
+    )
+    name, by = next((pair for pair in named if pair[0] is not None), (None, "detection"))
+    return Choice(name, by, target, config.tmpfs_size)
 
 
 def open_chosen(options: Options) -> Overlay:
@@ -40,5 +41,8 @@ def open_chosen(options: Options) -> Overlay:
 
     choice = chosen(options)
     if choice.name is not None:
-        return overlay.open_overlay(choice.name, root=options.root, target=choice.target)
-    return overlay.detect(root=options.root, target=choice.target)
+        opened = overlay.open_overlay(choice.name, root=options.root, target=choice.target)
+    else:
+        opened = overlay.detect(root=options.root, target=choice.target)
+    opened.host.tmpfs_size = choice.tmpfs_size
+    return opened

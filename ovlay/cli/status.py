@@ -40,8 +40,7 @@ def run(options: Options, terminal: Terminal) -> int:
     for line in details(status):
         terminal.print(line)
     if options.verbose:
-        words = getattr(overlay.backend, "ask_tool", lambda: None)()
-        for line in (*stack_table(status), *tool_words(overlay.backend.name, words)):
+        for line in (*stack_table(status), *tool_words(overlay.backend.name, overlay.backend.ask_tool())):
             terminal.print(line)
     return 0
 

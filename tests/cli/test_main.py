@@ -364,7 +364,7 @@ def test_the_option_wins_over_the_environment_over_the_configuration(
     from ovlay import config
 
     file = tmp_path / "config.toml"
-    file.write_text('backend = "ostree"\ntarget = "/opt"\n')
+    file.write_text('backend = "ostree"\ntarget = "/opt"\ntmpfs-size = "64M"\n')
     file.chmod(0o644)
     if os.geteuid() == 0:
         os.chown(file, 0, 0)
@@ -376,6 +376,16 @@ def test_the_option_wins_over_the_environment_over_the_configuration(
     assert chosen_by(cli.plain("backends", "--json", "--backend", "fake")) == ("fake", "option")
     said = cli.plain("backends", "--json", "--target", "/srv")
     assert said.document("backends")["target"] == "/srv"
+
+
+def test_the_configured_size_is_that_of_the_tmpfs(cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from ovlay import config
+
+    file = tmp_path / "config.toml"
+    file.write_text('tmpfs-size = "64M"\n')
+    file.chmod(0o644)
+    monkeypatch.setattr(config, "config_files", lambda: (str(file),))
+    assert "mount a tmpfs of at most 64 MiB on " in cli("enable", "--dry-run").out
 
 
 def test_a_mistake_in_the_configuration_is_told(cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,0 +1,113 @@
+"""The committed schemas say exactly what the code can say."""
+
+from __future__ import annotations
+
+import pkgutil
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import jsonschema  # type: ignore[import-untyped, unused-ignore]
+import pytest
+
+import ovlay
+from ovlay import errors, model
+from ovlay.cli import changing, failure
+from ovlay.plan.steps import known_steps
+from tests.cli.conftest import SCHEMAS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from enum import StrEnum
+
+
+def enum_at(name: str, *path: str) -> set[Any]:
+    found: Any = SCHEMAS[name]
+    for part in path:
+        found = found[part]
+    return set(found["enum"])
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_a_schema_is_one(name: str) -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMAS[name])
+    assert SCHEMAS[name]["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert SCHEMAS[name]["$id"] == f"ovlay.{name}-1.json"
+    assert SCHEMAS[name]["properties"]["schema"] == {"const": f"ovlay.{name}/1"}
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_what_is_added_later_is_allowed(name: str) -> None:
+    assert "additionalProperties" not in str(SCHEMAS[name])
+
+
+@pytest.mark.parametrize(
+    ("enum", "path"),
+    [
+        (model.Access, ("mode", "properties", "access")),
+        (model.Persistence, ("mode", "properties", "persistence")),
+        (model.Access, ("layer", "properties", "access")),
+        (model.Access, ("layer", "properties", "superblock")),
+        (model.Owner, ("layer", "properties", "owner")),
+        (model.AnomalyKind, ("anomaly", "properties", "kind")),
+    ],
+)
+def test_the_enumerations_of_a_status(enum: type[StrEnum], path: tuple[str, ...]) -> None:
+    assert enum_at("status", "$defs", *path) == {member.value for member in enum}
+
+
+def test_the_enumerations_of_a_driver() -> None:
+    assert enum_at("backends", "$defs", "mode", "properties", "access") == {member.value for member in model.Access}
+    names = {member.value for member in model.Persistence}
+    assert enum_at("backends", "$defs", "mode", "properties", "persistence") == names
+
+
+@pytest.mark.parametrize(
+    ("definition", "value"),
+    [
+        ("mode", model.Mode),
+        ("layer", model.Layer),
+        ("backing", model.Backing),
+        ("base", model.Base),
+        ("anomaly", model.Anomaly),
+    ],
+)
+def test_every_member_of_a_status_is_described(definition: str, value: Any) -> None:
+    schema = SCHEMAS["status"]["$defs"][definition]
+    assert set(schema["properties"]) == set(schema["required"]) == set(value._fields)
+
+
+def test_every_member_of_the_documents_is_described() -> None:
+    assert set(SCHEMAS["status"]["properties"]) == {"schema", *model.Status._fields}
+    assert set(SCHEMAS["status"]["required"]) == {"schema", *model.Status._fields}
+    assert set(SCHEMAS["error"]["$defs"]["holder"]["properties"]) == set(model.Holder._fields)
+
+
+def test_every_step_is_known() -> None:
+    assert enum_at("plan", "$defs", "step", "properties", "step") == set(known_steps())
+
+
+def every_error(kind: type[ovlay.OvlayError] = errors.OvlayError) -> Iterator[type[ovlay.OvlayError]]:
+    yield kind
+    for subclass in kind.__subclasses__():
+        if subclass.__module__ == errors.__name__:
+            yield from every_error(subclass)
+
+
+def test_every_error_is_known_with_its_exit_code() -> None:
+    kinds = {failure.kind_of(kind) for kind in every_error()}
+    assert enum_at("error", "properties", "kind") == kinds | {"interrupted", "unexpected"}
+    codes = {kind.exit_code for kind in every_error()}
+    assert enum_at("error", "properties", "exit_code") == codes | {failure.INTERRUPTED, failure.UNEXPECTED}
+
+
+def test_every_document_has_a_schema() -> None:
+    import ovlay.cli
+
+    named = {
+        value
+        for info in pkgutil.iter_modules(ovlay.cli.__path__)
+        if isinstance(value := getattr(import_module(f"ovlay.cli.{info.name}"), "SCHEMA", None), str)
+    }
+    assert changing.SCHEMA in named
+    known = {f"ovlay.{name}/1" for name in SCHEMAS}
+    assert named | {model.STATUS_SCHEMA, "ovlay.plan/1"} == known
