@@ -85,7 +85,9 @@ def _shown_under(table: MountTable, mount: Mount, layer: str) -> Mount | None:
         return table.stack("/")[-1] if table.stack("/") else None
     if layer == mount.mount_point or layer.startswith(mount.mount_point + "/"):
         return table.by_id(mount.parent_id)
-    return table.covering(layer)
+    found = table.covering(layer)
+    # A layer is never on its own overlay: this is a name from within a detached mount, as bootc's composefs root has.
+    return table.by_id(mount.parent_id) if found is mount else found
 
 
 def image_is_read_only(table: MountTable, target: str) -> bool:
