@@ -6,11 +6,10 @@ Host commands: none. Its plans hold the very steps that run on a real host; what
 
 from __future__ import annotations
 
-import posixpath
 from typing import TYPE_CHECKING, ClassVar
 
 from ovlay.backend import Backend
-from ovlay.errors import Busy, InvalidInput, StateForbids
+from ovlay.errors import Busy, InvalidInput
 from ovlay.model import Access, Mode, Persistence, Probe
 
 if TYPE_CHECKING:
@@ -89,7 +88,7 @@ class FakeBackend(Backend):
             )
         steps: list[Step] = []
         if not self.host.is_directory(f"{self._persistent}/upper"):
-            above = posixpath.dirname(self._persistent)
+            above = f"{self.host.data_dir}/persistent"
             steps += [MakePrivateDirectory(self.host.data_dir), MakePrivateDirectory(above)]
             steps.append(MakeUpper(self._persistent, self.target))
         upper, work = f"{self._persistent}/upper", f"{self._persistent}/work"
@@ -97,26 +96,8 @@ class FakeBackend(Backend):
         return tuple(steps)
 
     def plan_unmount(self, *, lazy: bool) -> Plan:
-        from ovlay.plan.step import Plan
-        from ovlay.plan.steps import DiscardUpper, Unmount
-
         self._demand_simulated()
-        status = self.status()
-        overlay = status.overlay
-        if overlay is None or status.mode is None:
-            return Plan(reason=f"no overlay is on {self.target}")
-        if status.stack[-1].mount_id != overlay.mount_id:
-            raise StateForbids(
-                f"the overlay on {self.target} lies under another mount ({status.stack[-1].source})",
-                remedy="take away what lies over it first",
-            )
-        steps: list[Step] = [Unmount(self.target, overlay.mount_id, lazy, status.submounts)]
-        if status.mode.persistence is Persistence.PERSISTENT:
-            return Plan(tuple(steps), warnings=("`ovlay enable --persistent` brings all changes back",))
-        if status.upper_path is not None:
-            upper = posixpath.dirname(status.upper_path)
-            steps.append(DiscardUpper(self.target, upper, overlay.mount_id, overlay.device))
-        return Plan(tuple(steps), warnings=(f"all changes in the overlay on {self.target} are lost",))
+        return self.plan_plain_unmount(self.status(), lazy=lazy)
 
     @property
     def _persistent(self) -> str:

@@ -15,7 +15,7 @@ import posixpath
 from typing import TYPE_CHECKING
 
 from ovlay.errors import Conflict
-from ovlay.kernel import MAX_STACK_DEPTH, Kernel
+from ovlay.kernel import MAX_STACK_DEPTH, Kernel, Views
 from ovlay.kernel.mountinfo import Mount, MountTable
 from ovlay.model import Access, Backing
 from ovlay.simulated.layers import materialise, merge
@@ -36,6 +36,7 @@ PLAIN_TABLE = """\
 """A host with a read-only bind of /usr on a writable root."""
 
 _BLOCK = 4096
+_WORDS = {Access.READ_ONLY: "ro", Access.READ_WRITE: "rw"}
 
 
 class SimulatedKernel(Kernel):
@@ -114,6 +115,16 @@ class SimulatedKernel(Kernel):
         covering = [mount for mount in self.mounts().stack(target) if self._trees.covered(mount.mount_id)]
         return self._ledger.path("covered", covering[0].mount_id) if covering else self._trees.real(target)
 
+    @contextlib.contextmanager
+    def views(self, mount: Mount, candidates: Iterable[str] = ()) -> Iterator[Views]:
+        """The merged tree and the one that it covers, with what is mounted in them. No inode is in both."""
+        with contextlib.ExitStack() as stack:
+            opened = []
+            for tree in (self._trees.tree(mount), self._trees.ledger.path("covered", mount.mount_id)):
+                opened.append(os.open(tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+                stack.callback(os.close, opened[-1])
+            yield Views(opened[0], opened[1], own_inodes=False)
+
     # --- mounting ----------------------------------------------------------------------------------------------
 
     def mount_overlay(
@@ -124,12 +135,22 @@ class SimulatedKernel(Kernel):
         return self.attach_overlay(target, lower=lower, upper=upper, access=access, source=source, shown=shown)
 
     def attach_overlay(
-        self, target: str, *, lower: Sequence[str], upper: str | None, access: Access, source: str, shown: str
+        self,
+        target: str,
+        *,
+        lower: Sequence[str],
+        upper: str | None,
+        access: Access,
+        source: str,
+        shown: str,
+        options: str = "relatime",
+        superblock: Access | None = None,
     ) -> int:
         """Mount an overlay of which the mount table shows what a host tool makes it show.
 
-        ``shown`` are the options after rw or ro. A lower that is no path of the host is taken as a real path. An
-        overlay with no upper is read-only for good.
+        ``shown`` are the options of the superblock after rw or ro, ``options`` those of the mount. A lower below the
+        scratch root is taken as a real path, as is one of `pristine`. ``superblock`` is its access where it is
+        another one than the mount's. An overlay with no upper takes no changes.
         """
         with self._ledger.locked():
             table, state = self.mounts(), self._ledger.load()
@@ -143,15 +164,23 @@ class SimulatedKernel(Kernel):
                 state.overlays[number] = Layers(kept, inside)
             layers = [*([self._trees.real(upper)] if upper is not None else []), *real]
             parent = self._parent(table, target)
-            read_only = access is Access.READ_ONLY
             mount = Mount(
-                number, parent.mount_id, f"0:{device}", "/", target, "rw,relatime", "", "overlay", source, f"rw,{shown}"
+                mount_id=number,
+                parent_id=parent.mount_id,
+                device=f"0:{device}",
+                root="/",
+                mount_point=target,
+                options=f"{_WORDS[access]},{options}",
+                propagation="",
+                fstype="overlay",
+                source=source,
+                super_options=f"{_WORDS[superblock or access]},{shown}",
             )
 
             def build(place: str) -> None:
                 materialise(self._trees.without_submounts(merge(layers), table, target), place, self.permissions)
 
-            self._trees.push(state, with_access(mount, read_only), build)
+            self._trees.push(state, mount, build)
         return number
 
     def mount_tmpfs(self, path: str, *, size: int | None, mode: int, source: str) -> int:
@@ -208,7 +237,7 @@ class SimulatedKernel(Kernel):
                 mount_id=number, parent_id=mount.parent_id, root=source, mount_point=mount.mount_point
             )
             copy = self._ledger.path("carried", number)
-            materialise(merge([self._trees.real(source)]), copy, self.permissions)
+            materialise(merge([os.path.realpath(self._trees.real(source))]), copy, self.permissions)
             if self._trees.covered(mount.mount_id):
                 self._trees.move(self._ledger.path("covered", mount.mount_id), self._ledger.path("covered", number))
             self._trees.move(copy, self._ledger.path("covered", mount.mount_id))
@@ -323,6 +352,22 @@ class SimulatedKernel(Kernel):
             yield self._trees.real(target)
         finally:
             self._trees.settle(target)
+
+    def show_again(self, mount: Mount, point: str) -> None:
+        """Add a line to the mount table: a directory of a mounted filesystem, read-only at a place within it."""
+        with self._ledger.locked():
+            state = self._ledger.load()
+            number = state.next_mount
+            state.next_mount = number + 1
+            again = mount._replace(
+                mount_id=number,
+                parent_id=mount.mount_id,
+                root=point.removeprefix(mount.mount_point),
+                mount_point=point,
+                options=",".join(("ro", *mount.options.split(",")[1:])),
+            )
+            self._ledger.save(state)
+            self._ledger.write_mounts((*self.mounts(), again))
 
     def reboot(self) -> None:
         """All that is mounted goes, and with it /run and every tmpfs; what is on the disk stays."""

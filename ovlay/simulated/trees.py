@@ -100,11 +100,7 @@ class Trees:
         layers = self.ledger.load().overlays.get(mount.mount_id)
         if layers is None or not self.is_there(layers.upper):
             return
-        table = self.ledger.mounts()
-        above = next((m for m in table if (m.parent_id, m.mount_point) == (mount.mount_id, mount.mount_point)), None)
-        tree = self.ledger.path("views", mount.mount_id)
-        if not os.path.isdir(tree):
-            tree = self.real(mount.mount_point) if above is None else self.ledger.path("covered", above.mount_id)
+        table, tree = self.ledger.mounts(), self.tree(mount)
         lower = [self._find_layer(path, inode) for path, inode in layers.lower]
         point = mount.mount_point
         upper = self.real(layers.upper)
@@ -114,6 +110,15 @@ class Trees:
             self.without_submounts(merge([tree]), table, point),
             self.seals.true_mode,
         )
+
+    def tree(self, mount: Mount) -> str:
+        """Where the tree of a mount really is: at its place, aside under another mount, or kept for who holds it."""
+        kept = self.ledger.path("views", mount.mount_id)
+        if os.path.isdir(kept):
+            return kept
+        over = (mount.mount_id, mount.mount_point)
+        above = next((m for m in self.ledger.mounts() if (m.parent_id, m.mount_point) == over), None)
+        return self.real(mount.mount_point) if above is None else self.ledger.path("covered", above.mount_id)
 
     def _find_layer(self, path: str, inode: int) -> str:
         """Where a lower layer is by now: it moves when something is mounted over it."""
