@@ -86,8 +86,9 @@ class SysextBackend(Backend):
         return Persistence.PERSISTENT if on_disk else Persistence.TRANSIENT
 
     def upper_candidates(self, mount: Mount) -> Iterable[str]:
-        # What is below mh_workspace was there in a mount namespace that is gone.
-        return (mount.upper,) if mount.upper is not None and mount.upper.startswith(MUTABLE + "/") else ()
+        if mount.source == "sysext" and not (mount.upper or "").startswith(MUTABLE + "/"):
+            return ()  # below mh_workspace, in a mount namespace that is gone
+        return super().upper_candidates(mount)
 
     def base(self) -> Base | None:
         return plain_base(self.host, "directory")
