@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
 from ovlay.errors import InvalidInput
@@ -39,8 +40,9 @@ class Terminal:
             _write(sys.stderr, line)
 
     def complain(self, line: str) -> None:
-        """A line on standard error that is never held back."""
-        _write(sys.stderr, line)
+        """A line on standard error that is never held back; lost where the terminal is gone."""
+        with suppress(OSError):
+            _write(sys.stderr, line)
 
     def document(self, document: Mapping[str, Any]) -> None:
         """The result as JSON, where that was asked for."""

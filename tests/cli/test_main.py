@@ -47,6 +47,7 @@ def at_a_terminal(argv: list[str], answer: bytes, **environment: str) -> tuple[i
             break
         said += chunk
         if not sent and b"[y/N] " in said:
+            time.sleep(0.05)  # the question is read before the process waits for its answer
             os.write(terminal, answer)
             sent = True
     os.close(terminal)

@@ -62,7 +62,7 @@ CLAUSES = st.lists(
 
 
 @pytest.mark.skipif(shutil.which("install") is None, reason="there is no install(1) to compare with")
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, database=None)
 @given(clauses=CLAUSES)
 def test_it_is_the_mode_that_install_makes(
     tmp_path_factory: pytest.TempPathFactory, clauses: list[tuple[str, list[tuple[str, str]]]]
