@@ -79,8 +79,9 @@ class LinuxKernel(Kernel):
             short = [_short(stack, path) for path in (*lower, upper, work)]
             libc.fsconfig_string(context, "source", source)
             _set_lower(context, short[:-2])
-            libc.fsconfig_string(context, "upperdir", short[-2])
-            libc.fsconfig_string(context, "workdir", short[-1])
+            # Here overlayfs takes a backslash for an escape, in lowerdir+ not: ovl_parse_layer() in fs/overlayfs/params.c.
+            libc.fsconfig_string(context, "upperdir", short[-2].replace("\\", "\\\\"))
+            libc.fsconfig_string(context, "workdir", short[-1].replace("\\", "\\\\"))
             if _in_user_namespace():
                 libc.fsconfig_flag(context, "userxattr")
             if access is Access.READ_ONLY:
@@ -248,7 +249,7 @@ def _in_user_namespace() -> bool:
 
 def _short(stack: contextlib.ExitStack, path: str) -> str:
     """A name for ``path`` that fits into an fsconfig value; the path itself wherever it can, as mountinfo shows it."""
-    if len(os.fsencode(path)) <= _VALUE_LIMIT:
+    if len(os.fsencode(path)) + path.count("\\") <= _VALUE_LIMIT:
         return path
     descriptor = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     stack.callback(os.close, descriptor)

@@ -14,10 +14,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _ESCAPE = re.compile(r"\\([0-7]{3})")
+_COMMAS = re.compile(r"(\\*),")
+_OPTIONS = re.compile(r"(?:[^\\,]|\\.|\\$)+", re.DOTALL)
+_LAYERS = re.compile(r"(?:[^\\:]|\\.|\\$)+", re.DOTALL)
 
 
 class Mount(NamedTuple):
-    """One line of the mount table. ``options`` and ``super_options`` keep the kernel's text, unescaped."""
+    """One line of the mount table.
+
+    ``options`` and ``super_options`` keep the kernel's text, unescaped; a comma that is part of a value has a backslash.
+    """
 
     mount_id: int
     parent_id: int
@@ -37,8 +43,8 @@ class Mount(NamedTuple):
 
     @property
     def superblock_read_only(self) -> bool:
-        """The filesystem's flag: the last field of the line."""
-        return "ro" in self.super_options.split(",")
+        """The filesystem's flag: the first word of the line's last field."""
+        return self.super_options.partition(",")[0] == "ro"
 
     @property
     def is_overlay(self) -> bool:
@@ -52,32 +58,47 @@ class Mount(NamedTuple):
     @property
     def upper(self) -> str | None:
         """``upperdir=`` as the kernel shows it; it need not lead anywhere."""
-        values = self.super_values("upperdir")
-        return values[0] if values else None
+        return next(map(_unbackslashed, self.super_values("upperdir")), None)
 
     @property
     def work(self) -> str | None:
         """``workdir=`` as the kernel shows it."""
-        values = self.super_values("workdir")
-        return values[0] if values else None
+        return next(map(_unbackslashed, self.super_values("workdir")), None)
 
     @property
     def lower(self) -> tuple[str, ...]:
         """The lower layers, topmost first, from ``lowerdir=`` or from ``lowerdir+=`` and ``datadir+=``."""
         layers = [layer for value in self.super_values("lowerdir") for layer in split_lowerdir(value)]
-        return (*layers, *self.super_values("lowerdir+"), *self.super_values("datadir+"))
+        literal = (*self.super_values("lowerdir+"), *self.super_values("datadir+"))
+        return (*layers, *(layer.replace("\\,", ",") for layer in literal))
 
 
 def _split_options(text: str) -> Iterator[tuple[str, str]]:
-    """Split at commas that are not escaped, as overlayfs does for paths given to mount(2)."""
-    for part in re.split(r"(?<!\\),", text):
+    """Split at commas that are not escaped."""
+    for part in _OPTIONS.findall(text):
         key, _, value = part.partition("=")
-        yield key, value.replace("\\,", ",")
+        yield key, value
+
+
+def _unbackslashed(value: str) -> str:
+    """What overlayfs makes of a value: ovl_unescape() in fs/overlayfs/params.c. ``lowerdir+`` it takes literally."""
+    return re.sub(r"\\(.)", r"\1", value, flags=re.DOTALL)
 
 
 def split_lowerdir(value: str) -> tuple[str, ...]:
     """The layers in the value of ``lowerdir=``; a colon in a name is written ``\\:``, and ``::`` starts data layers."""
-    return tuple(re.sub(r"\\(.)", r"\1", part) for part in re.split(r"(?<!\\):", value) if part)
+    return tuple(_unbackslashed(part) for part in _LAYERS.findall(value))
+
+
+def _unescape_options(text: str) -> str:
+    """Undo the octal escapes, but keep commas that part options apart from those in a value: these get a backslash.
+
+    fsconfig(2) takes a comma in a path as it is, mount(2) wants a backslash before it, and both are shown as given.
+    """
+    if "\\" not in text:
+        return text
+    parts = (unescape(part) for part in text.split(","))
+    return ",".join(_COMMAS.sub(lambda m: m[0] if len(m[1]) % 2 else m[1] + "\\,", part) for part in parts)
 
 
 def unescape(text: str) -> str:
@@ -171,7 +192,7 @@ def parse_mountinfo(text: str) -> MountTable:
                 propagation=" ".join(first[6:]),
                 fstype=last[0],
                 source=unescape(last[1]),
-                super_options=unescape(last[2]),
+                super_options=_unescape_options(last[2]),
             )
         )
     return MountTable(tuple(mounts))
