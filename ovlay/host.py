@@ -203,8 +203,10 @@ class Host:
 
         Raises `ToolFailed` where it cannot be started or does not end in time; a status other than 0 does not raise.
         """
+        import logging
         import subprocess
 
+        logging.getLogger(__name__).debug("run %s", " ".join(argv))
         environment = {"PATH": ":".join(TOOL_PATH), "LC_ALL": "C.UTF-8", "HOME": "/", "TERM": "dumb"}
         try:
             done = subprocess.run(

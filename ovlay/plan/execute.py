@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 from typing import TYPE_CHECKING
 
 from ovlay.errors import NoSpace, NotPermitted, OvlayError, StateForbids, SystemCallFailed
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
 
     from ovlay.host import Host
     from ovlay.plan.step import Plan, Step
+
+_log = logging.getLogger(__name__)
+_log.addHandler(logging.NullHandler())
 
 
 def execute(plan: Plan, host: Host, *, before: Callable[[Step], None] | None = None) -> tuple[str, ...]:
@@ -27,6 +31,7 @@ def execute(plan: Plan, host: Host, *, before: Callable[[Step], None] | None = N
         for step in plan.steps:
             if before is not None:
                 before(step)
+            _log.info("%s", step.describe())
             if said := step.run(host):
                 told.append(said)
             done.append(step)
@@ -63,6 +68,7 @@ def translate(error: OSError, doing: str) -> OvlayError:
 
 def _undo(done: list[Step], host: Host, error: BaseException) -> None:
     for step in reversed(done):
+        _log.info("take back: %s", step.describe())
         try:
             step.undo(host)
         except (OSError, OvlayError) as second:
