@@ -15,7 +15,7 @@ import posixpath
 from typing import TYPE_CHECKING
 
 from ovlay.errors import Conflict
-from ovlay.kernel import MAX_STACK_DEPTH, Kernel, Views
+from ovlay.kernel import MAX_STACK_DEPTH, Kernel
 from ovlay.kernel.mountinfo import Mount, MountTable
 from ovlay.model import Access, Backing
 from ovlay.simulated.layers import materialise, merge
@@ -25,6 +25,7 @@ from ovlay.simulated.trees import Trees
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from ovlay.kernel import Views
     from ovlay.model import Holder
 
 PLAIN_TABLE = """\
@@ -98,6 +99,27 @@ class SimulatedKernel(Kernel):
         layers = self._ledger.load().overlays.get(mount.mount_id)
         return layers is not None and posixpath.normpath(candidate) == layers.upper and self._trees.is_there(candidate)
 
+    @contextlib.contextmanager
+    def views(self, mount: Mount, candidates: Iterable[str] = ()) -> Iterator[Views]:
+        """Both sides of an overlay, after a `sync`. Merged and lower share no inode: each is a copy."""
+        from ovlay.kernel import Views
+
+        with contextlib.ExitStack() as stack:
+            with self._ledger.locked():
+                layers = self._ledger.load().overlays.get(mount.mount_id)
+                if layers is None or self.mounts().by_id(mount.mount_id) is None:
+                    raise Conflict(
+                        f"the overlay on {mount.mount_point} is no longer there",
+                        remedy="look at `ovlay status`, then try again",
+                    )
+                self._trees.sync(mount)
+                sides = stack.enter_context(self._trees.sides(mount))
+            opened = []
+            for directory in (*sides, self._trees.real(layers.upper)):
+                opened.append(os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+                stack.callback(os.close, opened[-1])
+            yield Views(merged=opened[0], lower=opened[1], upper=opened[2], own_inodes=False)
+
     def holders(self, mounts: Iterable[Mount]) -> tuple[Holder, ...]:
         """Only those that hold through `hold`: real processes cannot tell this host's mounts from directories."""
         return self._ledger.holders(mount.mount_id for mount in mounts)
@@ -114,16 +136,6 @@ class SimulatedKernel(Kernel):
         """The real path of the tree that was on ``target`` before any overlay came."""
         covering = [mount for mount in self.mounts().stack(target) if self._trees.covered(mount.mount_id)]
         return self._ledger.path("covered", covering[0].mount_id) if covering else self._trees.real(target)
-
-    @contextlib.contextmanager
-    def views(self, mount: Mount, candidates: Iterable[str] = ()) -> Iterator[Views]:
-        """The merged tree and the one that it covers, with what is mounted in them. No inode is in both."""
-        with contextlib.ExitStack() as stack:
-            opened = []
-            for tree in (self._trees.tree(mount), self._trees.ledger.path("covered", mount.mount_id)):
-                opened.append(os.open(tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
-                stack.callback(os.close, opened[-1])
-            yield Views(opened[0], opened[1], own_inodes=False)
 
     # --- mounting ----------------------------------------------------------------------------------------------
 
@@ -163,7 +175,7 @@ class SimulatedKernel(Kernel):
                 kept = tuple((path.removeprefix(self.root), os.stat(path).st_ino) for path in real)
                 state.overlays[number] = Layers(kept, inside)
             layers = [*([self._trees.real(upper)] if upper is not None else []), *real]
-            parent = self._parent(table, target)
+            parent = self._trees.parent(target)
             mount = Mount(
                 mount_id=number,
                 parent_id=parent.mount_id,
@@ -186,12 +198,12 @@ class SimulatedKernel(Kernel):
     def mount_tmpfs(self, path: str, *, size: int | None, mode: int, source: str) -> int:
         """An empty directory; only `backing` knows of its size."""
         with self._ledger.locked():
-            table, state = self.mounts(), self._ledger.load()
+            state = self._ledger.load()
             number, device = state.next_mount, state.next_device
             state.next_mount, state.next_device = number + 1, device + 1
             limit = size if size is not None else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
             state.sizes[number] = limit
-            parent = self._parent(table, path)
+            parent = self._trees.parent(path)
             options = f"rw,size={limit // 1024}k,mode={mode:o},inode64"
             mount = Mount(
                 number, parent.mount_id, f"0:{device}", "/", path, "rw,relatime", "", "tmpfs", source, options
@@ -228,28 +240,7 @@ class SimulatedKernel(Kernel):
         """A copy of ``source`` takes the place beneath: it is read-only, so it stays the same."""
         with self._ledger.locked():
             self._demand_topmost(mount)
-            table, state = self.mounts(), self._ledger.load()
-            under = table.covering(source) or mount
-            number = state.next_mount
-            state.next_mount = number + 1
-            state.pushed = (number, *state.pushed)
-            beneath = under._replace(
-                mount_id=number, parent_id=mount.parent_id, root=source, mount_point=mount.mount_point
-            )
-            copy = self._ledger.path("carried", number)
-            materialise(merge([os.path.realpath(self._trees.real(source))]), copy, self.permissions)
-            if self._trees.covered(mount.mount_id):
-                self._trees.move(self._ledger.path("covered", mount.mount_id), self._ledger.path("covered", number))
-            self._trees.move(copy, self._ledger.path("covered", mount.mount_id))
-            lines = []
-            for found in table:
-                if found.mount_id == mount.mount_id:
-                    options = ",".join(("ro", *beneath.options.split(",")[1:]))
-                    lines += [beneath._replace(options=options), mount._replace(parent_id=number)]
-                else:
-                    lines.append(found)
-            self._ledger.save(state)
-            self._ledger.write_mounts(lines)
+            self._trees.slide_beneath(mount, source)
 
     @contextlib.contextmanager
     def carry(self, points: Sequence[str], *, detach: bool) -> Iterator[None]:
@@ -268,18 +259,7 @@ class SimulatedKernel(Kernel):
         finally:
             with self._ledger.locked():
                 for mount in carried:
-                    self._attach_again(mount)
-
-    def _attach_again(self, mount: Mount) -> None:
-        state = self._ledger.load()
-        parent = self._parent(self.mounts(), mount.mount_point)
-        number = state.next_mount
-        state.next_mount = number + 1
-        if mount.mount_id in state.sizes:
-            state.sizes[number] = state.sizes.pop(mount.mount_id)
-        kept = self._ledger.path("carried", mount.mount_id)
-        again = mount._replace(mount_id=number, parent_id=parent.mount_id)
-        self._trees.push(state, again, lambda place: self._trees.move(kept, place))
+                    self._trees.attach_again(mount)
 
     # --- writing -----------------------------------------------------------------------------------------------
 
@@ -380,15 +360,6 @@ class SimulatedKernel(Kernel):
             self._trees.unseal_all()
 
     # --- how ---------------------------------------------------------------------------------------------------
-
-    def _parent(self, table: MountTable, point: str) -> Mount:
-        """The mount that a new one on ``point`` is attached to."""
-        if not self._trees.is_there(point):
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), point)
-        parent = table.covering(point)
-        if parent is None:
-            raise OSError(errno.EINVAL, "the mount table has no root", point)
-        return parent
 
     def _demand_topmost(self, mount: Mount) -> None:
         stack = self.mounts().stack(mount.mount_point)

@@ -116,8 +116,8 @@ def read_private(path: str, name: str) -> bytes | None:
         return None
 
 
-def entries_of(tree: Mapping[str, str], permissions: Permissions) -> dict[str, Entry]:
-    """The entries of a merged tree for `compare`; marks of overlays are not among their attributes."""
+def entries_of(tree: Mapping[str, str], permissions: Permissions, *, layers: bool) -> dict[str, Entry]:
+    """The entries of a tree for `compare`. In ``layers`` attributes can be marks, which nobody sees."""
     found = {path: os.lstat(real) for path, real in tree.items()}
     groups: dict[tuple[int, int], list[str]] = {}
     for path, entry in found.items():
@@ -125,13 +125,16 @@ def entries_of(tree: Mapping[str, str], permissions: Permissions) -> dict[str, E
             groups.setdefault((entry.st_dev, entry.st_ino), []).append(path)
     names = {path: tuple(sorted(group)) for group in groups.values() if len(group) > 1 for path in group}
     return {
-        path: _without_marks(read_entry(real, found[path], permissions(found[path]), names.get(path, ())), real)
-        for path, real in tree.items()
+        path: _without_marks(entry, tree[path]) if layers and entry.xattrs else entry
+        for path, entry in (
+            (path, read_entry(real, found[path], permissions(found[path]), names.get(path, ())))
+            for path, real in tree.items()
+        )
     }
 
 
 def _without_marks(entry: Entry, real: str) -> Entry:
-    return replace(entry, xattrs=tuple(_public_xattrs(real))) if entry.xattrs else entry
+    return replace(entry, xattrs=tuple(_public_xattrs(real)))
 
 
 def _public_xattrs(path: str) -> Iterator[tuple[str, bytes]]:
@@ -156,7 +159,7 @@ def fill_upper(upper: str, lower: Mapping[str, str], merged: Mapping[str, str], 
 
     What was in it is replaced. A name that is as in the lower is not in it, unless a child of it is.
     """
-    before, after = entries_of(lower, permissions), entries_of(merged, permissions)
+    before, after = entries_of(lower, permissions, layers=True), entries_of(merged, permissions, layers=False)
     differences = {d.path: d.aspects for d in compare(before, after)}
     changed = {path for path, aspects in differences.items() if aspects != (Aspect.HARD_LINKS,)}
     # A new name of an old file: link(2) copies the file up, and both names are in the upper.
@@ -194,7 +197,11 @@ def _parents(path: str) -> list[str]:
 
 
 class _Copy:
-    """A copy under way: directories get their attributes last, since filling them changes their time stamps."""
+    """A copy under way: directories get their attributes last, since filling them changes their time stamps.
+
+    With ``escape`` it goes from a merged tree into a layer, where a user's attribute must not be taken for a mark;
+    without it goes from layers into a merged tree.
+    """
 
     def __init__(self, permissions: Permissions, *, escape: bool) -> None:
         self._permissions = permissions
@@ -254,7 +261,7 @@ class _Copy:
         if (made.st_uid, made.st_gid) != (found.st_uid, found.st_gid):
             with contextlib.suppress(PermissionError):  # only root can give files away
                 os.chown(destination, found.st_uid, found.st_gid, follow_symlinks=False)
-        wanted = dict(_public_xattrs(source))
+        wanted = dict(read_xattrs(source) if self._escape else _public_xattrs(source))
         for name, _ in _public_xattrs(destination):
             if name not in wanted:
                 with contextlib.suppress(OSError):

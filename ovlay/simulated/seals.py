@@ -74,6 +74,10 @@ class Seals:
         """Whether this tree is sealed."""
         return _identity(os.lstat(tree)) in self._load()["trees"]
 
+    def changes_modes(self, tree: str) -> bool:
+        """Whether the modes in this tree are not the true ones, because it is sealed with them."""
+        return bool(self._load()["trees"].get(_identity(os.lstat(tree))) == "modes")
+
     def true_mode(self, found: os.stat_result) -> int:
         """The permission bits that a file has on the simulated host."""
         shown = stat.S_IMODE(found.st_mode)

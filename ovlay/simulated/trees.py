@@ -6,18 +6,19 @@ import contextlib
 import errno
 import os
 import posixpath
+import uuid
 from typing import TYPE_CHECKING
 
 from ovlay.kernel.mountinfo import Mount
-from ovlay.simulated.layers import fill_upper, merge, remove_tree
+from ovlay.simulated.layers import fill_upper, materialise, merge, remove_tree
 from ovlay.simulated.ledger import Ledger
 from ovlay.simulated.seals import Seals
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from ovlay.kernel.mountinfo import MountTable
-    from ovlay.simulated.ledger import State
+    from ovlay.simulated.ledger import Layers, State
 
 
 class Trees:
@@ -81,6 +82,50 @@ class Trees:
         if not held and keep is None:
             self.drop_views()
 
+    def parent(self, point: str) -> Mount:
+        """The mount that a new one on ``point`` is attached to."""
+        if not self.is_there(point):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), point)
+        parent = self.ledger.mounts().covering(point)
+        if parent is None:
+            raise OSError(errno.EINVAL, "the mount table has no root", point)
+        return parent
+
+    def slide_beneath(self, mount: Mount, source: str) -> None:
+        """Put a copy of ``source``, read-only, between a mount and what it covers."""
+        table, state = self.ledger.mounts(), self.ledger.load()
+        under = table.covering(source) or mount
+        number = state.next_mount
+        state.next_mount = number + 1
+        state.pushed = (number, *state.pushed)
+        beneath = under._replace(mount_id=number, parent_id=mount.parent_id, root=source, mount_point=mount.mount_point)
+        copy = self.ledger.path("carried", number)
+        materialise(merge([os.path.realpath(self.real(source))]), copy, self.seals.true_mode)
+        if self.covered(mount.mount_id):
+            self.move(self.ledger.path("covered", mount.mount_id), self.ledger.path("covered", number))
+        self.move(copy, self.ledger.path("covered", mount.mount_id))
+        lines = []
+        for found in table:
+            if found.mount_id == mount.mount_id:
+                options = ",".join(("ro", *beneath.options.split(",")[1:]))
+                lines += [beneath._replace(options=options), mount._replace(parent_id=number)]
+            else:
+                lines.append(found)
+        self.ledger.save(state)
+        self.ledger.write_mounts(lines)
+
+    def attach_again(self, mount: Mount) -> None:
+        """Attach a mount that was popped with its tree kept, on what is at its place now."""
+        state = self.ledger.load()
+        parent = self.parent(mount.mount_point)
+        number = state.next_mount
+        state.next_mount = number + 1
+        if mount.mount_id in state.sizes:
+            state.sizes[number] = state.sizes.pop(mount.mount_id)
+        kept = self.ledger.path("carried", mount.mount_id)
+        again = mount._replace(mount_id=number, parent_id=parent.mount_id)
+        self.push(state, again, lambda place: self.move(kept, place))
+
     def drop_views(self) -> None:
         """Remove the trees that were unmounted lazily and that nobody holds any more; what was written is kept."""
         state = self.ledger.load()
@@ -100,25 +145,40 @@ class Trees:
         layers = self.ledger.load().overlays.get(mount.mount_id)
         if layers is None or not self.is_there(layers.upper):
             return
-        table, tree = self.ledger.mounts(), self.tree(mount)
-        lower = [self._find_layer(path, inode) for path, inode in layers.lower]
-        point = mount.mount_point
-        upper = self.real(layers.upper)
-        fill_upper(
-            upper,
-            self.without_submounts(merge(lower), table, point),
-            self.without_submounts(merge([tree]), table, point),
-            self.seals.true_mode,
-        )
+        merged, lower = self._sides(mount, layers)
+        fill_upper(self.real(layers.upper), lower, merged, self.seals.true_mode)
 
-    def tree(self, mount: Mount) -> str:
-        """Where the tree of a mount really is: at its place, aside under another mount, or kept for who holds it."""
-        kept = self.ledger.path("views", mount.mount_id)
-        if os.path.isdir(kept):
-            return kept
-        over = (mount.mount_id, mount.mount_point)
-        above = next((m for m in self.ledger.mounts() if (m.parent_id, m.mount_point) == over), None)
-        return self.real(mount.mount_point) if above is None else self.ledger.path("covered", above.mount_id)
+    @contextlib.contextmanager
+    def sides(self, mount: Mount) -> Iterator[tuple[str, str]]:
+        """Directories that show the merged tree of an overlay and the lower with their true modes and no submounts.
+
+        They are the trees themselves where these can be shown as they are, else copies for the length of the block.
+        """
+        layers = self.ledger.load().overlays[mount.mount_id]
+        with contextlib.ExitStack() as stack:
+            yield self._shown(stack, self._sides(mount, layers)[0]), self._shown(stack, self._sides(mount, layers)[1])
+
+    def _shown(self, stack: contextlib.ExitStack, tree: dict[str, str]) -> str:
+        top = tree["."]
+        plain = all(real == (top if path == "." else f"{top}/{path}") for path, real in tree.items())
+        if plain and not self.seals.changes_modes(top):
+            return top
+        copy = self.ledger.path("shown", uuid.uuid4())
+        os.makedirs(os.path.dirname(copy), mode=0o700, exist_ok=True)
+        stack.callback(remove_tree, copy)
+        materialise(tree, copy, self.seals.true_mode)
+        return copy
+
+    def _sides(self, mount: Mount, layers: Layers) -> tuple[dict[str, str], dict[str, str]]:
+        """What the merged tree of an overlay shows, and what its lower layers do."""
+        table = self.ledger.mounts()
+        above = next((m for m in table if (m.parent_id, m.mount_point) == (mount.mount_id, mount.mount_point)), None)
+        tree = self.ledger.path("views", mount.mount_id)
+        if not os.path.isdir(tree):
+            tree = self.real(mount.mount_point) if above is None else self.ledger.path("covered", above.mount_id)
+        lower = merge([self._find_layer(path, inode) for path, inode in layers.lower])
+        point = mount.mount_point
+        return self.without_submounts(merge([tree]), table, point), self.without_submounts(lower, table, point)
 
     def _find_layer(self, path: str, inode: int) -> str:
         """Where a lower layer is by now: it moves when something is mounted over it."""
