@@ -22,7 +22,7 @@ _LAYERS = re.compile(r"(?:[^\\:]|\\.|\\$)+", re.DOTALL)
 class Mount(NamedTuple):
     """One line of the mount table.
 
-    ``options`` and ``super_options`` keep the kernel's text, unescaped; a comma that is part of a value has a backslash.
+    ``options`` and ``super_options`` keep the kernel's text, unescaped; a comma within a value has a backslash.
     """
 
     mount_id: int
