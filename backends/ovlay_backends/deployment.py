@@ -20,9 +20,7 @@ BOOTED = "/run/ostree-booted"
 RUN_STATE = "/run/ostree/deployment-state"
 SYSROOT = "/sysroot/ostree/deploy"
 
-_DEPLOYED = re.compile(r"/ostree/deploy/([^/]+)/deploy/([0-9a-f]{64})\.(\d+)(?=/|$)")
-_KARG = re.compile(r"(?:^|\s)ostree=(\S+)")
-_COMPOSEFS_KARG = re.compile(r"(?:^|\s)composefs=\??([0-9a-fA-F]+)(?=\s|$)")
+_DEPLOYED = r"/ostree/deploy/([^/]+)/deploy/([0-9a-f]{64})\.(\d+)(?=/|$)"
 _COMPOSEFS_SOURCES = ("composefs:", "transient:composefs=")
 
 FLAG_MODES = {
@@ -82,10 +80,10 @@ def booted_deployment(host: Host) -> Deployment | None:
     table = host.kernel.mounts()
     for place in ("/", "/etc", "/usr"):
         for mount in table.stack(place):
-            if found := _DEPLOYED.search(mount.root):
+            if "/ostree/deploy/" in mount.root and (found := re.search(_DEPLOYED, mount.root)):
                 return Deployment(found[1], found[2], int(found[3]))
-    if found := _KARG.search(host.read("/proc/cmdline") or ""):
-        link = host.read_link("/sysroot" + found[1]) or ""
+    if (karg := _kernel_argument(host, "ostree")) is not None:
+        link = host.read_link("/sysroot" + karg) or ""
         if led := re.search(r"([^/]+)/deploy/([0-9a-f]{64})\.(\d+)/?$", link):
             return Deployment(led[1], led[2], int(led[3]))
     return None
@@ -101,8 +99,14 @@ def composefs_digest(host: Host) -> str | None:
         for start in _COMPOSEFS_SOURCES:
             if mount.source.startswith(start):
                 return mount.source.removeprefix(start)
-    found = _COMPOSEFS_KARG.search(host.read("/proc/cmdline") or "")
-    return found[1] if found else None
+    digest = (_kernel_argument(host, "composefs") or "").removeprefix("?")  # "?": the image may be missing
+    return digest if digest and not digest.strip("0123456789abcdefABCDEF") else None
+
+
+def _kernel_argument(host: Host, name: str) -> str | None:
+    """The value of the first ``name=`` among the kernel's arguments: proc_cmdline(5)."""
+    words = (host.read("/proc/cmdline") or "").split()
+    return next((word[len(name) + 1 :] for word in words if word.startswith(name + "=")), None)
 
 
 def unlocked_flag(host: Host, deployment: Deployment) -> str | None:

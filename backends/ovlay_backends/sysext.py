@@ -11,7 +11,6 @@ throw it away. Exit status 0 says nothing here, so the mount table is asked; mou
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ovlay.backend import Backend
@@ -35,8 +34,8 @@ MUTABLE = "/var/lib/extensions.mutable"
 MUTABLE_SINCE = 256
 """The first systemd whose systemd-sysext has ``--mutable=``."""
 
-_MERGED = re.compile(r"^/run/systemd/sysext/extensions/([^/]+)/")
-_LIBRARY = re.compile(r"^libsystemd-shared-(\d+)")
+_MERGED = "/run/systemd/sysext/extensions/"
+_LIBRARY = "libsystemd-shared-"
 
 
 class SysextBackend(Backend):
@@ -70,8 +69,9 @@ class SysextBackend(Backend):
         places += [f"/usr/lib/{name}/systemd" for name in self.host.entries("/usr/lib") if "-linux-" in name]
         for place in places:
             for name in self.host.entries(place):
-                if found := _LIBRARY.match(name):
-                    return int(found[1])
+                number = name.removeprefix(_LIBRARY).partition(".")[0].partition("-")[0]
+                if name.startswith(_LIBRARY) and number.isdecimal():
+                    return int(number)
         return None
 
     # --- evidence ----------------------------------------------------------------------------------------------
@@ -184,7 +184,7 @@ def merged_alone(status: Status) -> bool:
 
 def merged_extensions(layer: Layer) -> tuple[str, ...]:
     """The names of the extensions in a merge, from its lower layers as the mount table shows them."""
-    return tuple(found[1] for path in layer.lower if (found := _MERGED.match(path)))
+    return tuple(path[len(_MERGED) :].partition("/")[0] for path in layer.lower if path.startswith(_MERGED))
 
 
 def parse_sysext_status(text: str, hierarchy: str) -> tuple[str, ...] | None:

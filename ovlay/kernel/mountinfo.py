@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_ESCAPE = re.compile(r"\\([0-7]{3})")
-_COMMAS = re.compile(r"(\\*),")
-_OPTIONS = re.compile(r"(?:[^\\,]|\\.|\\$)+", re.DOTALL)
-_LAYERS = re.compile(r"(?:[^\\:]|\\.|\\$)+", re.DOTALL)
+# Patterns, compiled by `re` when they are first needed: most tables need none.
+_ESCAPE = r"\\([0-7]{3})"
+_COMMAS = r"(\\*),"
+_OPTIONS = r"(?s:[^\\,]|\\.|\\$)+"
+_LAYERS = r"(?s:[^\\:]|\\.|\\$)+"
 
 
 class Mount(NamedTuple):
@@ -75,7 +76,7 @@ class Mount(NamedTuple):
 
 def _split_options(text: str) -> Iterator[tuple[str, str]]:
     """Split at commas that are not escaped."""
-    for part in _OPTIONS.findall(text):
+    for part in re.findall(_OPTIONS, text):
         key, _, value = part.partition("=")
         yield key, value
 
@@ -87,7 +88,7 @@ def _unbackslashed(value: str) -> str:
 
 def split_lowerdir(value: str) -> tuple[str, ...]:
     """The layers in the value of ``lowerdir=``; a colon in a name is written ``\\:``, and ``::`` starts data layers."""
-    return tuple(_unbackslashed(part) for part in _LAYERS.findall(value))
+    return tuple(_unbackslashed(part) for part in re.findall(_LAYERS, value))
 
 
 def _unescape_options(text: str) -> str:
@@ -98,14 +99,14 @@ def _unescape_options(text: str) -> str:
     if "\\" not in text:
         return text
     parts = (unescape(part) for part in text.split(","))
-    return ",".join(_COMMAS.sub(lambda m: m[0] if len(m[1]) % 2 else m[1] + "\\,", part) for part in parts)
+    return ",".join(re.sub(_COMMAS, lambda m: m[0] if len(m[1]) % 2 else m[1] + "\\,", part) for part in parts)
 
 
 def unescape(text: str) -> str:
     """Undo the octal escapes of mountinfo. Bytes above 0x7f come raw, and are surrogate-escaped in ``text``."""
     if "\\" not in text:
         return text
-    return _ESCAPE.sub(lambda match: chr(int(match[1], 8)), text)
+    return re.sub(_ESCAPE, lambda match: chr(int(match[1], 8)), text)
 
 
 class MountTable:
