@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 LEVELS = {1: logging.INFO, 2: logging.DEBUG}
 
@@ -18,15 +23,17 @@ class InterceptHandler(logging.Handler):
         logger.bind(logger=record.name).opt(exception=record.exc_info).log(record.levelname, "{}", record.getMessage())
 
 
-def show_logs(verbose: int) -> None:
-    """Show the library's log from INFO on (-v), or from DEBUG on (-vv)."""
+@contextmanager
+def logs_shown(verbose: int) -> Iterator[None]:
+    """Show the library's log for the length of a block: from INFO on (-v), or from DEBUG on (-vv)."""
     from loguru import logger
 
     from ovlay.cli.terminal import shows_colour
 
     level = LEVELS[min(verbose, max(LEVELS))]
-    logger.remove()
-    logger.add(
+    with suppress(ValueError):  # loguru's own handler, that shows everything; it is gone the second time
+        logger.remove(0)
+    number = logger.add(
         sys.stderr,
         level=level,
         format="{level: <5} {extra[logger]}: {message}",
@@ -35,6 +42,15 @@ def show_logs(verbose: int) -> None:
         backtrace=False,
     )
     library = logging.getLogger("ovlay")
-    library.handlers = [InterceptHandler()]
+    before = library.level, library.propagate
+    handler = InterceptHandler()
+    library.addHandler(handler)
     library.setLevel(level)
     library.propagate = False
+    try:
+        yield
+    finally:
+        library.removeHandler(handler)
+        library.setLevel(before[0])
+        library.propagate = before[1]
+        logger.remove(number)

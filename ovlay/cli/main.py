@@ -58,10 +58,11 @@ def _run(words: list[str]) -> int:
         module, options = parse_words(words)
         terminal = Terminal(json=options.json, quiet=options.quiet)
         if options.verbose:
-            from ovlay.cli.logs import show_logs
+            from ovlay.cli.logs import logs_shown
 
-            show_logs(options.verbose)
-        status: int = module.run(options, terminal)
+            with logs_shown(options.verbose):
+                return module.run(options, terminal)
+        return module.run(options, terminal)
     except SystemExit as end:  # --help and --version, and a SIGTERM
         return end.code if isinstance(end.code, int) else 0
     except BrokenPipeError:
@@ -70,4 +71,3 @@ def _run(words: list[str]) -> int:
         from ovlay.cli.failure import report
 
         return report(error, words, terminal, verbose=verbose)
-    return status

@@ -74,7 +74,8 @@ def details(status: Status) -> Iterator[str]:
         yield f"  {anomaly.kind}: {anomaly.detail}"
         yield f"    next: {anomaly.remedy}"
     if not status.active:
-        yield _row("enable", "`ovlay enable` makes it writable")
+        words = "ovlay enable" if status.target == "/usr" else f"ovlay enable --target {status.target}"
+        yield _row("enable", f"`{words}` makes it writable")
 
 
 def stack_table(status: Status) -> Iterator[str]:

@@ -7,23 +7,13 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-import pytest
-
+from ovlay.cli.logs import logs_shown
 from ovlay.host import Host
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import pytest
 
     from tests.cli.conftest import Cli
-
-
-@pytest.fixture(autouse=True)
-def _restore_the_logger() -> Iterator[None]:
-    library = logging.getLogger("ovlay")
-    before = (library.handlers, library.level, library.propagate)
-    yield
-    library.handlers, level, library.propagate = before
-    library.setLevel(level)
 
 
 def test_without_v_nothing_is_shown(cli: Cli) -> None:
@@ -50,9 +40,17 @@ def test_v_shows_what_is_taken_back(cli: Cli, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_vv_shows_every_host_command(cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
+    with logs_shown(2):
+        assert Host().run(("/bin/true",)).status == 0
+    assert capsys.readouterr().err == "DEBUG ovlay.host: run /bin/true\n"
+
+
+def test_afterwards_all_is_as_it_was(cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
+    library = logging.getLogger("ovlay")
+    before = (list(library.handlers), library.level, library.propagate)
     assert cli("status", "-vv").status == 0
-    assert Host().run(("/bin/true",)).status == 0
-    assert "DEBUG ovlay.host: run /bin/true" in capsys.readouterr().err
+    assert (library.handlers, library.level, library.propagate) == before
+    assert cli("enable", "--yes").err == ""
 
 
 def test_a_program_that_embeds_ovlay_hears_nothing_it_did_not_ask_for(cli: Cli) -> None:

@@ -351,6 +351,18 @@ def test_one_who_is_not_root_is_told_how_to_become_it(cli: Cli, monkeypatch: pyt
     assert f"`sudo {sys.executable} -m ovlay status" in cli.plain("status", "--backend", "ostree").err
 
 
+@pytest.mark.skipif(os.geteuid() == 0, reason="root is permitted")
+def test_permission_denied_for_real(cli: Cli, tmp_path: Path) -> None:
+    words = ("--backend", "overlayfs", "--target", str(tmp_path))
+    said = run_script("enable", "--yes", *words)
+    assert said.status == 6
+    assert (
+        "ovlay: only root can change what is mounted, or write into an overlay\n  next: run it as root: `" in said.err
+    )
+    assert f" enable --yes --backend overlayfs --target {tmp_path}`" in said.err
+    assert run_script("enable", "--dry-run", "--json", *words).document("plan")["steps"]
+
+
 # --- which driver --------------------------------------------------------------------------------------------------
 
 
