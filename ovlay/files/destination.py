@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import posixpath
@@ -12,6 +13,8 @@ from ovlay.errors import InvalidInput, StateForbids
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+_TRIES = 128
 
 
 def below(target: str, destination: str) -> str:
@@ -38,12 +41,9 @@ def opened_parent(root: int, target: str, relative: str) -> Iterator[int]:
     Links on the way are followed as long as they stay inside. Raises `StateForbids` where one leads out, and
     ``FileNotFoundError`` where there is no such directory. See RESOLVE_BENEATH in openat2(2).
     """
-    from ovlay.kernel import libc
-
     parent = posixpath.dirname(relative) or "."
-    rules = libc.RESOLVE_BENEATH | libc.RESOLVE_NO_MAGICLINKS | libc.RESOLVE_NO_XDEV
     try:
-        descriptor = libc.openat2(root, parent, os.O_RDONLY | os.O_DIRECTORY, resolve=rules)
+        descriptor = _open_beneath(root, parent)
     except OSError as error:
         if error.errno == errno.EXDEV:
             raise _leads_out(root, target, parent) from error
@@ -56,6 +56,17 @@ def opened_parent(root: int, target: str, relative: str) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _open_beneath(root: int, path: str) -> int:
+    """openat2(2), again where it says EAGAIN: something was renamed or mounted, anywhere, while it followed a ``..``."""
+    from ovlay.kernel import libc
+
+    rules = libc.RESOLVE_BENEATH | libc.RESOLVE_NO_MAGICLINKS | libc.RESOLVE_NO_XDEV
+    for _ in range(_TRIES):
+        with contextlib.suppress(BlockingIOError):
+            return libc.openat2(root, path, os.O_RDONLY | os.O_DIRECTORY, resolve=rules)
+    return libc.openat2(root, path, os.O_RDONLY | os.O_DIRECTORY, resolve=rules)
 
 
 def _leads_out(root: int, target: str, parent: str) -> StateForbids:

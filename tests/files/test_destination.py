@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import pytest
 
 from ovlay.errors import InvalidInput, StateForbids
 from ovlay.files.destination import below, opened_parent
+from ovlay.kernel import libc
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,3 +103,18 @@ def test_what_is_no_directory_is_refused(target: int, relative: str) -> None:
 def test_a_missing_directory_is_left_to_the_caller(target: int) -> None:
     with pytest.raises(FileNotFoundError), opened_parent(target, "/usr", "none/x"):
         pass
+
+
+def test_a_walk_that_something_disturbed_is_tried_again(target: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """openat2(2): EAGAIN where a ``..`` was followed while anything was renamed, anywhere on the system."""
+    real, disturbed = libc.openat2, iter([True, True, False])
+
+    def openat2(directory: int, path: str, flags: int, *, resolve: int) -> int:
+        if next(disturbed):
+            raise BlockingIOError(errno.EAGAIN, "openat2", path)
+        return real(directory, path, flags, resolve=resolve)
+
+    monkeypatch.setattr(libc, "openat2", openat2)
+    with opened_parent(target, "/usr", "bin/x") as descriptor:
+        assert os.fstat(descriptor).st_ino == os.stat("bin", dir_fd=target).st_ino
+    assert next(disturbed, None) is None
