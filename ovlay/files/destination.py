@@ -59,7 +59,7 @@ def opened_parent(root: int, target: str, relative: str) -> Iterator[int]:
 
 
 def _open_beneath(root: int, path: str) -> int:
-    """openat2(2), again where it says EAGAIN: something was renamed or mounted, anywhere, while it followed a ``..``."""
+    """openat2(2), again where it says EAGAIN: anything was renamed or mounted while it followed a ``..``."""
     from ovlay.kernel import libc
 
     rules = libc.RESOLVE_BENEATH | libc.RESOLVE_NO_MAGICLINKS | libc.RESOLVE_NO_XDEV
