@@ -1,10 +1,11 @@
 """Layers of an overlay as plain directories: merged into one tree, and the changes of that tree put into an upper.
 
 The marks in an upper are the kernel's with ``userxattr``: Documentation/filesystems/overlayfs.rst, "whiteouts and
-opaque directories". A whiteout is an empty file with the attribute ``user.overlay.whiteout`` in a directory with
-``user.overlay.opaque=x``, since only root may make the device 0:0; an opaque directory has ``user.overlay.opaque=y``.
-Where a filesystem has no user attributes they are OCI's: ``.wh.NAME`` and ``.wh..wh..opq`` (the image specification's
-layer.md).
+opaque directories". A whiteout is the device 0:0, which everyone may make since Linux 5.8 (vfs_mknod() in fs/namei.c),
+and an opaque directory has ``user.overlay.opaque=y``. Before that a whiteout is an empty file with the attribute
+``user.overlay.whiteout`` in a directory with ``user.overlay.opaque=x``, which the kernel takes in a lower layer only.
+Where a filesystem has no user attributes the marks are OCI's: ``.wh.NAME`` and ``.wh..wh..opq`` (the image
+specification's layer.md).
 """
 
 from __future__ import annotations
@@ -242,6 +243,8 @@ class _Copy:
     def whiteout(self, path: str, *, xattrs: bool) -> None:
         """Hide this name of the layers beneath."""
         directory, name = os.path.split(path)
+        if xattrs and _make_whiteout_device(path):
+            return
         there = path if xattrs else f"{directory}/{OCI_WHITEOUT}{name}"
         os.close(os.open(there, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
         if xattrs:
@@ -273,6 +276,14 @@ class _Copy:
         if not stat.S_ISLNK(found.st_mode):
             os.chmod(destination, self._permissions(found))
         os.utime(destination, ns=(found.st_atime_ns, found.st_mtime_ns), follow_symlinks=False)
+
+
+def _make_whiteout_device(path: str) -> bool:
+    try:
+        os.mknod(path, stat.S_IFCHR, 0)
+    except PermissionError:
+        return False
+    return True
 
 
 def _copy_content(source: str, destination: str) -> None:
