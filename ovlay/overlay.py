@@ -11,9 +11,10 @@ from ovlay.errors import Conflict, InvalidInput
 from ovlay.model import Mode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from ovlay.backend import Backend
+    from ovlay.changes.change import Changes
     from ovlay.host import Host
     from ovlay.model import Status
     from ovlay.plan.step import Plan
@@ -54,6 +55,20 @@ class Overlay:
     def status(self) -> Status:
         """The evidence about the target; changes nothing."""
         return self.backend.status()
+
+    def changes(
+        self, paths: Iterable[str | os.PathLike[str]] = (), *, hashes: bool = False, everything: bool = False
+    ) -> Changes:
+        """Every difference of the target from what lies beneath the overlay, or of these paths only; changes nothing.
+
+        ``paths`` are relative to the target, or absolute. ``hashes`` adds the SHA-256 of regular files; with
+        ``everything`` what was touched and is the same is listed too. Raises `NotActive` where there is no overlay,
+        `NotPermitted` where this process may not look beneath it, and `InvalidInput` for a path that is not in the
+        target. Where there is much to look at, and this process has one thread, it is forked.
+        """
+        from ovlay.changes.find import find_changes
+
+        return find_changes(self.backend, paths, hashes=hashes, everything=everything)
 
     def enable(self, mode: Mode | None = None, *, confirm: Callable[[Plan], bool] | None = None) -> Outcome:
         """Put an overlay of this mode (read-write and transient by default) on the target; nothing where it is so.

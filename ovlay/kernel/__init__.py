@@ -7,20 +7,35 @@ the same in a scratch directory. All paths are the host's own (``/usr``), never 
 from __future__ import annotations
 
 import abc
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ovlay.kernel.mountinfo import Mount, MountTable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from contextlib import AbstractContextManager
 
+    from ovlay.kernel.holders import Users
     from ovlay.model import Access, Backing, Holder
 
-__all__ = ["MAX_STACK_DEPTH", "Kernel", "Mount", "MountTable"]
+__all__ = ["MAX_STACK_DEPTH", "Kernel", "Mount", "MountTable", "Views"]
 
 MAX_STACK_DEPTH = 2
 """How deep filesystems may be stacked: FILESYSTEM_MAX_STACK_DEPTH in the kernel's include/linux/fs.h."""
+
+
+class Views(NamedTuple):
+    """The sides of one overlay, as directory descriptors that can be read from, with nothing mounted over either.
+
+    ``merged`` is what the overlay shows, ``lower`` what lies beneath it; mounts below the target are in neither.
+    ``upper`` is its upper directory, None where none was found that is proven to be it. ``own_inodes`` says whether
+    what the overlay did not copy up shows in ``merged`` with the time stamps and the inode number of the lower's.
+    """
+
+    merged: int
+    lower: int
+    upper: int | None = None
+    own_inodes: bool = True
 
 
 class Kernel(abc.ABC):
@@ -45,6 +60,14 @@ class Kernel(abc.ABC):
     @abc.abstractmethod
     def is_upper(self, mount: Mount, candidate: str) -> bool:
         """Whether ``candidate`` is proven to be the upper directory of this mounted overlay."""
+
+    @abc.abstractmethod
+    def views(self, mount: Mount, candidates: Iterable[str] = ()) -> AbstractContextManager[Views]:
+        """Both sides of a mounted overlay, to compare them; ``candidates`` are paths that may lead to its upper.
+
+        Raises `Conflict` where the mount is not on its target any more, and `NotPermitted` where this process may not
+        look beneath it.
+        """
 
     @abc.abstractmethod
     def mount_overlay(
@@ -93,6 +116,14 @@ class Kernel(abc.ABC):
         """The processes that use any of these mounts, also after a lazy unmount, as far as the caller may see.
 
         This process is not among them, nor a sudo or pkexec that only waits for it.
+        """
+
+    @abc.abstractmethod
+    def users(self, mounts: Iterable[Mount], target: str, wanted: Callable[[str], bool]) -> Users:
+        """As `holders`, and with them who uses a file below ``target`` for whose path ``wanted`` is true.
+
+        A file is found by the name that the process knows it by, whatever mount it came from: who still uses the file
+        of before a change uses no overlay. The answer says whether every process could be looked at.
         """
 
     @abc.abstractmethod

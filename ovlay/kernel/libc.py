@@ -15,8 +15,11 @@ _libc.syscall.restype = ctypes.c_long
 _libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
 _libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
 _libc.unshare.argtypes = (ctypes.c_int,)
+_libc.name_to_handle_at.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int)
+_libc.open_by_handle_at.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
 
 AT_FDCWD = -100
+AT_HANDLE_FID = 0x200
 AT_EMPTY_PATH = 0x1000
 AT_RECURSIVE = 0x8000
 
@@ -67,6 +70,17 @@ class _OpenHow(ctypes.Structure):
     """struct open_how of openat2(2)."""
 
     _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
+
+
+class FileHandle(ctypes.Structure):
+    """struct file_handle of open_by_handle_at(2), with the room that MAX_HANDLE_SZ asks for."""
+
+    _fields_ = (("handle_bytes", ctypes.c_uint), ("handle_type", ctypes.c_int), ("f_handle", ctypes.c_ubyte * 128))
+
+    @property
+    def content(self) -> bytes:
+        """The part of ``f_handle`` that is used."""
+        return bytes(self.f_handle[: self.handle_bytes])
 
 
 def _fail(call: str, path: str = "", detail: str = "") -> OSError:
@@ -165,6 +179,29 @@ def openat2(directory: int, path: str, flags: int, *, mode: int = 0, resolve: in
     """openat2(2): open with rules for the walk; EXDEV where it would leave ``directory`` or its mount."""
     how = _OpenHow(flags | os.O_CLOEXEC, mode, resolve)
     return _call(_OPENAT2, "openat2", path, directory, os.fsencode(path), ctypes.pointer(how), ctypes.sizeof(how))
+
+
+def name_to_handle_at(directory: int, path: str = "", *, identify: bool = False) -> FileHandle:
+    """name_to_handle_at(2): what a filesystem knows a file by; a link at the end of the path is not followed.
+
+    With ``identify`` (AT_HANDLE_FID, Linux 6.6) it is one that need not be usable to open the file: overlayfs has one
+    of these in any case. EOPNOTSUPP where the filesystem has none.
+    """
+    handle, mount_id = FileHandle(128), ctypes.c_int()
+    flags = (AT_HANDLE_FID if identify else 0) | (0 if path else AT_EMPTY_PATH)
+    at = ctypes.byref(handle)
+    if _libc.name_to_handle_at(directory, os.fsencode(path), at, ctypes.byref(mount_id), flags) < 0:
+        raise _fail("name_to_handle_at", path)
+    return handle
+
+
+def open_by_handle_at(mount: int, handle_type: int, content: bytes, flags: int) -> int:
+    """open_by_handle_at(2): ``mount`` is any descriptor on the handle's filesystem; needs CAP_DAC_READ_SEARCH."""
+    handle = FileHandle(len(content), handle_type, (ctypes.c_ubyte * 128)(*content))
+    descriptor: int = _libc.open_by_handle_at(mount, ctypes.byref(handle), flags | os.O_CLOEXEC)
+    if descriptor < 0:
+        raise _fail("open_by_handle_at")
+    return descriptor
 
 
 def umount(path: str, *, lazy: bool = False) -> None:

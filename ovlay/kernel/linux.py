@@ -12,13 +12,14 @@ import os
 from typing import TYPE_CHECKING
 
 from ovlay.errors import Conflict, SystemCallFailed
-from ovlay.kernel import Kernel
+from ovlay.kernel import Kernel, Views
 from ovlay.kernel.mountinfo import Mount, MountTable, parse_mountinfo
 from ovlay.model import Access, Backing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from ovlay.kernel.holders import Users
     from ovlay.model import Holder
 
 _VALUE_LIMIT = 255  # bytes of an fsconfig(2) value: strndup_user(..., 256) in the kernel's fs/fsopen.c
@@ -59,14 +60,26 @@ class LinuxKernel(Kernel):
         )
 
     def is_upper(self, mount: Mount, candidate: str) -> bool:
-        try:
-            merged, upper = os.stat(mount.mount_point), os.lstat(candidate)
-        except OSError:
-            return False
-        if f"{os.major(merged.st_dev)}:{os.minor(merged.st_dev)}" != mount.device:
-            return False  # something else is mounted over it: nothing can be proven from here
-        # The merged root reports the upper root's own attributes; overlayfs never writes to them behind its back.
-        return _identity(merged) == _identity(upper)
+        from ovlay.kernel.upper import is_upper, upper_handle
+
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+            merged = os.open(mount.mount_point, flags)
+            stack.callback(os.close, merged)
+            upper = os.open(candidate, flags)
+            stack.callback(os.close, upper)
+            device = os.fstat(merged).st_dev
+            if f"{os.major(device)}:{os.minor(device)}" != mount.device:
+                return False  # something else is mounted over it: nothing can be proven from here
+            if os.fstat(upper).st_dev == device:
+                return False  # that is the merged view itself
+            return is_upper(merged, upper, upper_handle(merged))
+        return False
+
+    def views(self, mount: Mount, candidates: Iterable[str] = ()) -> contextlib.AbstractContextManager[Views]:
+        from ovlay.kernel.views import opened_views
+
+        return opened_views(mount, self.mounts(), candidates)
 
     def mount_overlay(
         self, target: str, *, lower: Sequence[str], upper: str, work: str, access: Access, source: str
@@ -79,7 +92,7 @@ class LinuxKernel(Kernel):
             short = [_short(stack, path) for path in (*lower, upper, work)]
             libc.fsconfig_string(context, "source", source)
             _set_lower(context, short[:-2])
-            # Here overlayfs takes a backslash for an escape, in lowerdir+ not: ovl_parse_layer() in fs/overlayfs/params.c.
+            # A backslash is an escape here, and in lowerdir+ it is not: ovl_parse_layer() in fs/overlayfs/params.c.
             libc.fsconfig_string(context, "upperdir", short[-2].replace("\\", "\\\\"))
             libc.fsconfig_string(context, "workdir", short[-1].replace("\\", "\\\\"))
             if _in_user_namespace():
@@ -217,6 +230,11 @@ class LinuxKernel(Kernel):
         from ovlay.kernel.holders import find_holders
 
         return find_holders(mounts)
+
+    def users(self, mounts: Iterable[Mount], target: str, wanted: Callable[[str], bool]) -> Users:
+        from ovlay.kernel.holders import find_users
+
+        return find_users(mounts, target, wanted)
 
     def held_by_us(self, mount: Mount) -> bool:
         from ovlay.kernel.holders import held_by_us
