@@ -64,12 +64,16 @@ def test_an_overlay_at_any_path(inside: Path, name: str) -> None:
     (target / "new").write_text("new\n")
     assert (upper / "new").read_text() == "new\n"
     assert kernel.is_upper(mount, str(upper))
-    if len(os.fsencode(str(upper))) < 256:
+    if name != AWKWARD["long"] or linux_at_least(6, 13):
         assert mount.upper == str(upper)
         assert mount.lower == (str(target),)
     kernel.unmount(mount, lazy=False)
     assert sorted(os.listdir(target)) == ["base"]
     assert kernel.mounts().by_id(mount.mount_id) is None
+
+
+def linux_at_least(*version: int) -> bool:
+    return tuple(map(int, os.uname().release.split("-")[0].split(".")[:2])) >= version
 
 
 def test_a_read_only_overlay(inside: Path) -> None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-DISK_VERSION = 3
+DISK_VERSION = 5
 """Counts up whenever this file makes another disk of the same packages."""
 
 PACKAGES = ("ostree", "ostree-boot", "python3", "systemd", "util-linux", "attr", "e2fsprogs", "mount")
@@ -196,6 +196,10 @@ def _shape(content: Path, *, composefs: bool) -> None:
     # As Fedora's images have it: what is put below /usr/local is not in the image, nor in an overlay.
     shutil.rmtree(content / "usr/local")
     (content / "usr/local").symlink_to("../var/usrlocal")
+    # A program that nothing needs, since the contract of all drivers spoils it; and one less whose name it wants.
+    (content / "usr/bin/tool").write_text("#!/bin/sh\necho pristine\n")
+    (content / "usr/bin/tool").chmod(0o755)
+    (content / "usr/bin/link").unlink()
     # Stand-ins for host tools are put in /run by the tests that want them; else these links lead nowhere.
     for name in ("bootc", "rpm-ostree"):
         (content / "usr/bin" / name).symlink_to(f"/run/ovlay-lab/stand-ins/{name}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab.conftest import BOOKWORM, BOOTC
+from tests.lab.conftest import BOOTC
 from tests.lab.witness import fingerprint, kinds, sealed, state
 
 if TYPE_CHECKING:
@@ -67,8 +67,7 @@ def test_rpm_ostree(rpm_ostree: LabHost) -> None:
 
 def test_rpm_ostree_is_what_runs(rpm_ostree: LabHost) -> None:
     assert "rpm-ostree usroverlay" in rpm_ostree.ovlay("enable", "--dry-run").stdout
-    if rpm_ostree.recipe is not BOOKWORM:
-        assert "rpm-ostree usroverlay --transient" in rpm_ostree.ovlay("enable", "--dry-run", "--read-only").stdout
+    assert "rpm-ostree usroverlay --transient" in rpm_ostree.ovlay("enable", "--dry-run", "--read-only").stdout
     assert "rpm-ostree usroverlay --hotfix" in rpm_ostree.ovlay("enable", "--dry-run", "--persistent").stdout
 
 
@@ -80,8 +79,6 @@ def test_bootc_over_ostree(bootc: LabHost) -> None:
 
 
 def test_bootc_over_ostree_read_only(bootc: LabHost) -> None:
-    if bootc.recipe is BOOKWORM:
-        pytest.skip("ostree 2022.7 has no unlock --transient")
     assert "bootc usr-overlay --read-only" in bootc.ovlay("enable", "--dry-run", "--read-only").stdout
     bootc.ovlay("enable", "--yes", "--read-only")
     assert bootc.stack()[-1] == "overlay overlay ro"
@@ -92,8 +89,6 @@ def test_bootc_over_ostree_read_only(bootc: LabHost) -> None:
 
 def test_an_old_bootc_is_passed_over_for_a_read_only_overlay(bootc: LabHost) -> None:
     """``--read-only`` came with bootc 1.15.0; before, ostree's own command makes the same."""
-    if bootc.recipe is BOOKWORM:
-        pytest.skip("ostree 2022.7 has no unlock --transient")
     bootc.stand_in("bootc", version="1.12.0")
     assert "ostree admin unlock --transient" in bootc.ovlay("enable", "--dry-run", "--read-only").stdout
     bootc.ovlay("enable", "--yes", "--read-only")
