@@ -34,6 +34,7 @@ FSPICK_CLOEXEC = 1
 FSPICK_EMPTY_PATH = 0x8
 FSCONFIG_SET_FLAG = 0
 FSCONFIG_SET_STRING = 1
+FSCONFIG_SET_FD = 5
 FSCONFIG_CMD_CREATE = 6
 FSCONFIG_CMD_RECONFIGURE = 7
 MOUNT_ATTR_RDONLY = 1
@@ -126,6 +127,11 @@ def fsconfig_string(context: int, key: str, value: str) -> None:
         _call(_FSCONFIG, "fsconfig", "", context, FSCONFIG_SET_STRING, key.encode(), os.fsencode(value), 0)
     except OSError as error:
         raise OSError(error.errno, f"fsconfig {key}={value}: {_context_message(context) or error.strerror}") from None
+
+
+def fsconfig_descriptor(context: int, key: str, descriptor: int) -> None:
+    """fsconfig(2) with FSCONFIG_SET_FD; overlayfs takes it for its directories from Linux 6.13 on, EINVAL before."""
+    _call(_FSCONFIG, f"fsconfig {key}", "", context, FSCONFIG_SET_FD, key.encode(), None, descriptor)
 
 
 def fsconfig_flag(context: int, key: str) -> None:

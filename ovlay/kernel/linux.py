@@ -89,12 +89,11 @@ class LinuxKernel(Kernel):
         with contextlib.ExitStack() as stack:
             context = libc.fsopen("overlay")
             stack.callback(os.close, context)
-            short = [_short(stack, path) for path in (*lower, upper, work)]
             libc.fsconfig_string(context, "source", source)
-            _set_lower(context, short[:-2])
+            _set_lower(stack, context, lower)
             # A backslash is an escape here, and in lowerdir+ it is not: ovl_parse_layer() in fs/overlayfs/params.c.
-            libc.fsconfig_string(context, "upperdir", short[-2].replace("\\", "\\\\"))
-            libc.fsconfig_string(context, "workdir", short[-1].replace("\\", "\\\\"))
+            _set_directory(stack, context, "upperdir", upper, upper.replace("\\", "\\\\"))
+            _set_directory(stack, context, "workdir", work, work.replace("\\", "\\\\"))
             if _in_user_namespace():
                 libc.fsconfig_flag(context, "userxattr")
             if access is Access.READ_ONLY:
@@ -265,21 +264,33 @@ def _in_user_namespace() -> bool:
         return stream.read().split()[:3] != ["0", "0", "4294967295"]
 
 
-def _short(stack: contextlib.ExitStack, path: str) -> str:
-    """A name for ``path`` that fits into an fsconfig value; the path itself wherever it can, as mountinfo shows it."""
-    if len(os.fsencode(path)) + path.count("\\") <= _VALUE_LIMIT:
-        return path
+def _set_directory(stack: contextlib.ExitStack, context: int, key: str, path: str, value: str) -> None:
+    """Name a directory of the overlay by ``value``, its path as the key takes it.
+
+    One that is too long is given as a descriptor (Linux 6.13), and mountinfo shows its path all the same; before, by
+    what /proc calls the descriptor, and mountinfo shows that.
+    """
+    from ovlay.kernel import libc
+
+    if len(os.fsencode(value)) <= _VALUE_LIMIT:
+        libc.fsconfig_string(context, key, value)
+        return
     descriptor = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     stack.callback(os.close, descriptor)
-    return f"/proc/self/fd/{descriptor}"
+    try:
+        libc.fsconfig_descriptor(context, key, descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        libc.fsconfig_string(context, key, f"/proc/self/fd/{descriptor}")
 
 
-def _set_lower(context: int, layers: Sequence[str]) -> None:
+def _set_lower(stack: contextlib.ExitStack, context: int, layers: Sequence[str]) -> None:
     from ovlay.kernel import libc
 
     try:
         for layer in layers:
-            libc.fsconfig_string(context, "lowerdir+", layer)
+            _set_directory(stack, context, "lowerdir+", layer, layer)
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
