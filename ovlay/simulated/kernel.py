@@ -23,9 +23,10 @@ from ovlay.simulated.ledger import Layers, with_access
 from ovlay.simulated.trees import Trees
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from ovlay.kernel import Views
+    from ovlay.kernel.holders import Users
     from ovlay.model import Holder
 
 PLAIN_TABLE = """\
@@ -124,6 +125,14 @@ class SimulatedKernel(Kernel):
         """Only those that hold through `hold`: real processes cannot tell this host's mounts from directories."""
         return self._ledger.holders(mount.mount_id for mount in mounts)
 
+    def users(self, mounts: Iterable[Mount], target: str, wanted: Callable[[str], bool]) -> Users:
+        """Those who hold through `hold`, and real processes that use a file of the scratch directory."""
+        from ovlay.kernel.holders import User, find_users
+
+        real = find_users((), target, wanted, root=self.root)
+        held = [User(pid, command, None, uses, ()) for pid, command, uses in self.holders(mounts)]
+        return real._replace(found=tuple(sorted((*real.found, *held), key=lambda user: user.pid)))
+
     def held_by_us(self, mount: Mount) -> bool:
         """Never: a process that holds through `hold` is somebody else to ovlay."""
         return False
@@ -131,6 +140,10 @@ class SimulatedKernel(Kernel):
     def permissions(self, found: os.stat_result) -> int:
         """The true permission bits of a file, also while it is sealed."""
         return self._seals.true_mode(found)
+
+    def refuses_writes(self) -> bool:
+        """Whether this very process is refused when it writes to what is sealed; root in a container is not."""
+        return self._seals.bind()
 
     def pristine(self, target: str) -> str:
         """The real path of the tree that was on ``target`` before any overlay came."""

@@ -2,8 +2,8 @@
 
 With root's privilege directories and files get the immutable flag (ioctl_iflags(2)), which binds root too, and nothing
 else about them changes. Where that is refused, write permission is taken away from all of them, and the true modes
-are kept in a file. Both can be undone by the files' owner, as the mount could be by root; and a write is refused with
-EPERM or EACCES where a read-only mount says EROFS.
+are kept in a file; where root runs in a container that binds everyone but root. Both can be undone by the files'
+owner, as the mount could be by root; and a write is refused with EPERM or EACCES where a read-only mount says EROFS.
 """
 
 from __future__ import annotations
@@ -73,6 +73,21 @@ class Seals:
     def sealed(self, tree: str) -> bool:
         """Whether this tree is sealed."""
         return _identity(os.lstat(tree)) in self._load()["trees"]
+
+    def bind(self) -> bool:
+        """Whether a seal keeps this very process from writing.
+
+        It does not where root may not set the immutable flag, as in most containers, and in user namespaces: nothing
+        that a filesystem has binds root then.
+        """
+        probe = f"{self._record}.probe.{os.getpid()}"
+        os.mkdir(probe, 0o500)
+        try:
+            set_immutable(probe, on=True)
+            return not os.access(probe, os.W_OK, effective_ids=True)
+        finally:
+            set_immutable(probe, on=False)
+            os.rmdir(probe)
 
     def changes_modes(self, tree: str) -> bool:
         """Whether the modes in this tree are not the true ones, because it is sealed with them."""

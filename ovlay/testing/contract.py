@@ -54,9 +54,6 @@ class BackendContract:
     existing: ClassVar[str] = "bin/tool"
     """A regular file that is in the target, below it."""
 
-    refuses_writes: ClassVar[bool] = True
-    """Whether this user's writes to a read-only target are refused. False where nothing can bind who runs the test."""
-
     runs_programs: ClassVar[bool] = True
     """Whether this process can run a program that is in the target."""
 
@@ -84,6 +81,16 @@ class BackendContract:
         if isinstance(kernel, SimulatedKernel):
             return kernel.hold(overlay.target)
         return _process_in(self.target_path(overlay))
+
+    def refuses_writes(self, overlay: Overlay) -> bool:
+        """Whether writes of this process to a read-only target are refused.
+
+        A simulated kernel cannot bind root in a container, and then only what the status says is tested.
+        """
+        from ovlay.simulated import SimulatedKernel
+
+        kernel = overlay.host.kernel
+        return kernel.refuses_writes() if isinstance(kernel, SimulatedKernel) else True
 
     def scan(self, overlay: Overlay) -> Tree:
         """Everything in the target, in full. The target's own time stamp is the upper's, and is left out."""
@@ -498,7 +505,7 @@ class BackendContract:
     def _demand_sealed(self, overlay: Overlay) -> None:
         """Writes to the target are refused, whatever they try."""
         assert not overlay.status().writable
-        if not self.refuses_writes:
+        if not self.refuses_writes(overlay):
             return
         there = self.target_path(overlay, self.existing)
         attempts: tuple[Callable[[], object], ...] = (

@@ -19,8 +19,9 @@ THEIR_TEST = """
     def test_my_program_installs_itself(fake_overlay, tmp_path):
         (tmp_path / "tool").write_text("mine")
         place = pathlib.Path(fake_overlay.host.path("/usr/bin/mine"))
-        with pytest.raises(OSError):
-            place.write_text("not like this")
+        if fake_overlay.host.kernel.refuses_writes():
+            with pytest.raises(OSError):
+                place.write_text("not like this")
         with fake_overlay.enabled():
             fake_overlay.install_file(tmp_path / "tool", "/usr/bin/mine", mode=0o755)
             assert place.read_text() == "mine"

@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+import pytest
+
 from ovlay.changes.compare import Entry, scan_tree
 from ovlay.model import Access
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ovlay.simulated import SimulatedHost
 
 UPPER = "/var/upper"
@@ -27,6 +31,13 @@ def touch(path: str) -> None:
 def append(path: str) -> None:
     """Open a file for writing, or fail."""
     os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC))
+
+
+def demand_refused(host: SimulatedHost, write: Callable[[str], None], path: str) -> None:
+    """Writing there is refused. Root in a container cannot be bound, and then nothing is tried."""
+    if host.kernel.refuses_writes():
+        with pytest.raises(PermissionError):
+            write(host.path(path))
 
 
 def mount(host: SimulatedHost, access: Access = Access.READ_WRITE) -> int:
