@@ -3,6 +3,7 @@
     backend = "overlayfs"      # the driver that is taken where neither --backend nor OVLAY_BACKEND says
     target = "/opt/tools"      # instead of /usr
     tmpfs-size = "2G"          # the limit of an overlay in memory, for drivers that mount a tmpfs themselves
+    ignore = ["*.pyc"]         # what `ovlay diff` leaves out, as in gitignore(5)
 
 The user's file is read after the administrator's and wins key by key. Root reads the administrator's alone: privileged
 code trusts nothing that another user can write. No file says "yes" for the user.
@@ -28,6 +29,7 @@ class Config(NamedTuple):
     backend: str | None = None
     target: str | None = None
     tmpfs_size: int | None = None
+    ignore: tuple[str, ...] = ()
 
 
 def config_files() -> tuple[str, ...]:
@@ -110,6 +112,10 @@ def _check(document: dict[str, Any], found: dict[str, Any]) -> Iterator[str]:
             close = difflib.get_close_matches(key, known, 1)
             hint = f"did you mean {close[0]!r}?" if close else f"known are: {', '.join(known)}"
             yield f"unknown key {key!r}, {hint}"
+        elif key == "ignore":
+            found["ignore"] = tuple(value) if isinstance(value, list) else ()
+            if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+                yield f"ignore must be a list of texts, not {value!r}"
         elif not isinstance(value, str) or not value:
             yield f"{key} must be a text, not {value!r}"
         elif key == "target" and not value.startswith("/"):

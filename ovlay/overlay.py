@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from ovlay.backend import Backend
     from ovlay.changes.change import Changes
+    from ovlay.holders import Holders
     from ovlay.host import Host
     from ovlay.model import Status
     from ovlay.plan.step import Plan
@@ -69,6 +70,16 @@ class Overlay:
         from ovlay.changes.find import find_changes
 
         return find_changes(self.backend, paths, hashes=hashes, everything=everything)
+
+    def holders(self, paths: Iterable[str | os.PathLike[str]] = ()) -> Holders:
+        """Who uses the overlay, who uses a file that changed, and who a view that a lazy unmount left behind.
+
+        With ``paths``, relative to the target or absolute, only those who use one of them or a file below it. What
+        may not be looked at is left out, and counted. Raises `InvalidInput` for a path that is not in the target.
+        """
+        from ovlay.holders import find_holders
+
+        return find_holders(self.backend, paths)
 
     def enable(self, mode: Mode | None = None, *, confirm: Callable[[Plan], bool] | None = None) -> Outcome:
         """Put an overlay of this mode (read-write and transient by default) on the target; nothing where it is so.

@@ -20,6 +20,8 @@ VERBS = {
     "status": "Say what is on the target: the overlay, where its changes go, and what is odd about it.",
     "enable": "Put an overlay on the target, so that it can be written to.",
     "install": "Place files in the overlay, as install(1) does.",
+    "diff": "Say what differs from the base: what was added, modified, deleted, and how.",
+    "holders": "Say who uses the overlay, and who of them a file that changed.",
     "unmount": "Take the overlay away, and the changes in it.",
     "disable": "Say what a reboot does to the overlay, and offer to unmount it.",
     "backends": "List the drivers: which one fits this host, and why the others do not.",

@@ -236,14 +236,19 @@ class View:
         host.remove(self.record(host))
 
     def holders(self, host: Host) -> tuple[Holder, ...]:
-        """Who uses the view still.
+        """Who uses the view still."""
+        mounts = self.mounts(host)
+        return host.kernel.holders(mounts) if mounts else ()
 
-        Nobody does where a new overlay on the target has its device number: the kernel gives it away again only when
-        the filesystem is gone, and the users of the new one are not those of the old.
+    def mounts(self, host: Host) -> tuple[Mount, ...]:
+        """What to look for where its users are looked for: the mount that is gone.
+
+        () where a new overlay on the target has its device number: the kernel gives it away again only when the
+        filesystem is gone, and the users of the new one are not those of the old.
         """
         if any(mount.device == self.device for mount in host.mounts_at(self.target)):
             return ()
-        return host.kernel.holders([Mount(self.mount_id, 0, self.device, "/", "", "", "", "overlay", "", "")])
+        return (Mount(self.mount_id, 0, self.device, "/", "", "", "", "overlay", "", ""),)
 
 
 def remembered_views(host: Host, target: str) -> tuple[View, ...]:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, NoReturn
 
 from ovlay.host import Finished, Host
 from ovlay.kernel import Kernel
+from ovlay.kernel.holders import Users
 from ovlay.kernel.mountinfo import parse_mountinfo
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from ovlay.kernel import Mount, MountTable, Views
@@ -58,6 +59,9 @@ class RecordedKernel(Kernel):
 
     def holders(self, mounts: Iterable[Mount]) -> tuple[Holder, ...]:
         return ()
+
+    def users(self, mounts: Iterable[Mount], target: str, wanted: Callable[[str], bool]) -> Users:
+        return Users((), 0, hidden=False)
 
     def held_by_us(self, mount: Mount) -> bool:
         return False
