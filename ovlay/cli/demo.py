@@ -7,6 +7,7 @@ plays it. Either way nothing on this host is changed but a temporary directory, 
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -114,6 +115,7 @@ def _print(scene: Scene, terminal: Terminal) -> None:
     terminal.print(f"$ {scene.command}")
     for line in scene.output:
         terminal.print(line)
+    sys.stdout.flush()  # a reader at the other end of a pipe sees it as it happens
 
 
 def _in_short(scene: Scene, directory: str) -> Scene:
@@ -129,7 +131,6 @@ def _on_the_kernel(directory: str) -> Generator[Scene | Change]:
     """The story as the process on the stage tells it; raises `Unavailable` before the first scene."""
     import json
     import subprocess
-    import sys
 
     os.mkdir(directory)
     argv = [sys.executable, "-P", "-m", "ovlay.cli.stage", directory]
