@@ -25,7 +25,7 @@ ADDED, MODIFIED, METADATA, DELETED, TYPE_CHANGED, TOUCHED = range(6)
 Row = tuple[str, int, tuple[Any, ...] | None, tuple[Any, ...] | None]
 """A change: path, kind, and of both sides the first seven fields of stat(2): mode, ino, dev, nlink, uid, gid, size."""
 
-Found = tuple[list[Row], dict[str, str], list[tuple[int, int]], dict[str, bytes | None]]
+Found = tuple[list[Row], dict[str, str], list[tuple[int, int]], dict[str, Any]]
 
 Task = tuple[str, str]
 """What is still to do: the name of a method below, and the directory."""

@@ -109,7 +109,13 @@ def look(
     if views.own_inodes and mount.fstype == "overlay":
         from ovlay.changes.renames import find_renames
 
-        renames = find_renames(views, rows, prefix=prefix(mount), origins=getattr(walk, "origins", None))
+        renames = find_renames(
+            views,
+            rows,
+            prefix=prefix(mount),
+            origins=getattr(walk, "origins", None),
+            numbering=getattr(walk, "numbering", None),
+        )
     digests: dict[tuple[str, bool], str] = {}
     if hashes:
         from ovlay.changes.digests import digest_rows

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from ovlay.changes.classify import DIRECTORY, Comparison, close
 
 if TYPE_CHECKING:
-    from ovlay.changes.classify import Task
+    from ovlay.changes.classify import Found, Task
     from ovlay.kernel import Views
 
 _LOW_BITS = 0xFFFFFFFF  # overlayfs puts the number of the layer into the high bits of an inode number (xino)
@@ -44,8 +44,9 @@ class PrunedWalk(Comparison):
         super().__init__(views, **options)
         self._pruning = pruning
         self._device = os.fstat(views.merged).st_dev
-        # Whether directories have the inode numbers of the lower's: as files show, on which device they are.
-        self._one_numbering: bool | None = None
+        # The device that the lower's own files show, and what is added to their inode numbers. Where the device is the
+        # overlay's own, directories too have their numbers.
+        self.numbering: tuple[int, int] | None = None
 
     def _pruned(self, path: str, merged: int, lower: int, depth: int) -> None:
         if not path:
@@ -78,8 +79,7 @@ class PrunedWalk(Comparison):
             elif same and (now.st_ino ^ was.st_ino) & _LOW_BITS == 0 and (whole_seconds or ctime % _SECOND):
                 if now.st_nlink == 1:
                     confirmed = True
-                if self._one_numbering is None:
-                    self._one_numbering = now.st_dev == self._device
+                self.numbering = now.st_dev, now.st_ino - was.st_ino
             else:
                 self.name(prefix + name, name, merged, lower, depth)
         for name in beneath.difference(names):
@@ -98,11 +98,21 @@ class PrunedWalk(Comparison):
 
         ``confirmed`` is whether a file beside it, with one name only, is the lower's own in the same place.
         """
-        if not self._pruning.directories or self._one_numbering is None:
+        if not self._pruning.directories or self.numbering is None:
             return False
-        if self._one_numbering:
+        if self.numbering[0] == self._device:
             return (now.st_ino ^ was.st_ino) & _LOW_BITS == 0
         return confirmed or not self._pruning.redirects
+
+    def found(self) -> Found:
+        """All that was found so far."""
+        rows, errors, linked, _ = super().found()
+        return rows, errors, linked, {"numbering": self.numbering}
+
+    def take(self, found: Found) -> None:
+        """Add what another walk found."""
+        super().take(found)
+        self.numbering = self.numbering or found[3].get("numbering")
 
     def _both(self, path: str, name: str, merged: int, lower: int, depth: int) -> None:
         opened: list[int] = []

@@ -24,18 +24,25 @@ _HEADER, _MAGIC, _TYPE_AT, _LENGTH_AT = 21, 0xFB, 4, 2
 
 
 def find_renames(
-    views: Views, rows: Sequence[Row], *, prefix: str, origins: dict[str, bytes | None] | None
+    views: Views,
+    rows: Sequence[Row],
+    *,
+    prefix: str,
+    origins: dict[str, bytes | None] | None,
+    numbering: tuple[int, int] | None,
 ) -> dict[str, str]:
     """By added path, what it was.
 
-    ``origins`` are the handles that the upper has for added files, None where it was not looked into.
+    ``origins`` are the handles that the upper has for added files, None where it was not looked into;
+    ``numbering`` is the device that the lower's own files show in the merged view and what is added to their inode
+    numbers, None where none was met.
     """
     gone = {path: was for path, kind, was, _ in rows if kind == DELETED and was is not None}
     new = {path: now for path, kind, _, now in rows if kind == ADDED and now is not None}
     if not gone or not new:
         return {}
     if views.upper is None or origins is None:
-        return dict(_by_number(views, gone, new))
+        return {} if numbering is None else dict(_by_number(views, gone, new, numbering))
     moved = dict(_moved_directories(views.upper, gone, new, prefix))
     return moved | dict(_by_origin(views, gone, new, origins, moved, prefix))
 
@@ -151,13 +158,19 @@ def _handle(lower: int, path: str) -> tuple[int, bytes] | None:
 
 
 def _by_number(
-    views: Views, gone: dict[str, tuple[Any, ...]], new: dict[str, tuple[Any, ...]]
+    views: Views, gone: dict[str, tuple[Any, ...]], new: dict[str, tuple[Any, ...]], numbering: tuple[int, int]
 ) -> Iterator[tuple[str, str]]:
-    """Files of one inode number, where numbers are those of one filesystem, with nothing else that differs."""
-    numbers = {was[1]: path for path, was in gone.items() if stat.S_ISREG(was[0]) and was[3] == 1}
+    """What has the number of a deleted one, on the device that the lower's own files show, and the same time stamp.
+
+    The time stamp is for btrfs, which gives out a number once in each subvolume.
+    """
+    numbers = {was[1]: path for path, was in gone.items() if stat.S_ISDIR(was[0]) or was[3] == 1}
     for path, now in new.items():
-        before = numbers.get(now[1])
-        if before is None or not stat.S_ISREG(now[0]) or now[3:7] != gone[before][3:7]:
+        before = numbers.get(now[1] - numbering[1])
+        if before is None or now[2] != numbering[0]:
+            continue
+        was = gone[before]
+        if stat.S_IFMT(was[0]) != stat.S_IFMT(now[0]) or (stat.S_ISREG(now[0]) and was[6] != now[6]):
             continue
         stamp = _time_stamp(views.merged, path)
         if stamp is not None and stamp == _time_stamp(views.lower, before):
