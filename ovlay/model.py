@@ -112,6 +112,7 @@ class AnomalyKind(StrEnum):
     DEPTH_LIMIT = "depth-limit"  # no further overlay can be stacked
     BASE_CHANGED = "base-changed"  # the persistent upper was made over another base
     HIDDEN_SUBMOUNTS = "hidden-submounts"  # mounts below the target that the overlay covers
+    NEARLY_FULL = "nearly-full"  # the changes are in memory, and hardly any room is left for more
 
 
 class Anomaly(NamedTuple):

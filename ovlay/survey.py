@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from ovlay.backend import Backend
     from ovlay.host import Host
     from ovlay.kernel import Mount, MountTable
+    from ovlay.model import Backing
 
 _OURS = (Owner.OVLAY, Owner.TOOL)
+_NEARLY_FULL = 0.8  # of the filesystem: from here on it is told
 
 
 def take_survey(backend: Backend) -> Status:
@@ -30,6 +32,7 @@ def take_survey(backend: Backend) -> Status:
     depth = stacking_depth(table, target)
     submounts = tuple(found.mount_point for found in table.below(target) if not _belongs(found, mounts))
     flag = backend.flag()
+    backing = None if overlay is None else host.kernel.backing(upper or target)
     return Status(
         backend=backend.name,
         target=target,
@@ -38,7 +41,7 @@ def take_survey(backend: Backend) -> Status:
         mode=None if mount is None or overlay is None else Mode(_access(mount), backend.persistence(mount)),
         overlay=overlay,
         upper_path=upper,
-        backing=None if overlay is None else host.kernel.backing(upper or target),
+        backing=backing,
         flag=flag,
         base=backend.base(),
         depth=depth,
@@ -50,6 +53,7 @@ def take_survey(backend: Backend) -> Status:
             *_of_the_upper(target, overlay, upper, covered=at is not None and at + 1 < len(stack)),
             *(_of_the_superblock(target, overlay) if backend.seals_superblock else ()),
             *backend.anomalies(overlay),
+            *_of_the_space(target, backing),
             *_left_behind(host, target),
         ),
     )
@@ -215,6 +219,19 @@ def _of_the_superblock(target: str, overlay: Layer | None) -> Iterator[Anomaly]:
             f"the mount on {target} is read-only, but its filesystem is not: another mount of it may be writing",
             "wait for the tool that writes (such as `dnf --transient`) to end",
         )
+
+
+def _of_the_space(target: str, backing: Backing | None) -> Iterator[Anomaly]:
+    """On a disk the host has its own warnings; memory that runs out here takes the system with it."""
+    if backing is None or not backing.in_memory or backing.used <= backing.total * _NEARLY_FULL:
+        return
+    part = 100 * backing.used // backing.total if backing.total else 100
+    yield Anomaly(
+        AnomalyKind.NEARLY_FULL,
+        f"the {backing.fstype} that takes the changes of {target} is in memory, and {part} % of it is used",
+        "see what takes the room with `ovlay diff --stat`, and remove what is not needed; "
+        "or unmount it, and enable it again with a larger `tmpfs-size` in the configuration",
+    )
 
 
 def _left_behind(host: Host, target: str) -> Iterator[Anomaly]:

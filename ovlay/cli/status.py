@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ovlay.cli.opening import open_chosen
 from ovlay.model import Owner, Persistence
@@ -11,38 +11,104 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
+    from ovlay.changes.change import Change, Changes
     from ovlay.cli.options import Options
     from ovlay.cli.terminal import Terminal
     from ovlay.model import Backing, Layer, Status
+    from ovlay.overlay import Overlay
 
 EXAMPLES = """\
 examples:
   ovlay status                   for a person
   ovlay status -v                and every mount on the target, and what the host's own tool says
+  ovlay status --changes         and every change, not only the first ones
   ovlay status --json            for a program: schema ovlay.status/1
+  ovlay status --json --changes  and in it what `ovlay diff --json` prints
 """
 
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
+_FIRST = 10  # changes that are listed where not all are asked for
+
+
+class Seen(NamedTuple):
+    """What is known of the changes: which they are, the bytes that they take, and why something is not known."""
+
+    changes: Changes | None
+    size: int | None
+    reason: str = ""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add nothing: the flags of every verb are enough."""
+    """Add how much is said of the changes."""
+    parser.add_argument("--changes", action="store_true", help="list every change, with --json too")
 
 
 def run(options: Options, terminal: Terminal) -> int:
     """Say it. An inactive overlay is an answer and no failure."""
     overlay = open_chosen(options)
     status = overlay.status()
+    everything = getattr(options, "changes", False)
     if options.json:
-        terminal.document(status.to_json())
+        terminal.document({**status.to_json(), **(_document(overlay, status, terminal) if everything else {})})
         return 0
+    seen = look(overlay, status, terminal) if status.active else None
     terminal.print(terminal.strong(headline(status)))
-    for line in details(status):
+    for line in details(status, None if seen is None else seen.size):
+        terminal.print(line)
+    for line in changed_files(seen, most=None if everything else _FIRST) if seen is not None else ():
         terminal.print(line)
     if options.verbose:
         for line in (*stack_table(status), *tool_words(overlay.backend.name, overlay.backend.ask_tool())):
             terminal.print(line)
     return 0
+
+
+def look(overlay: Overlay, status: Status, terminal: Terminal) -> Seen:
+    """The changes, without what the configuration ignores. That they cannot be seen is an answer and no failure."""
+    from ovlay.changes.ignore import leave_out
+    from ovlay.changes.space import space_of_changes
+    from ovlay.cli.progress import shown_progress
+    from ovlay.config import load_config
+    from ovlay.errors import NotPermitted, OvlayError
+
+    try:
+        with shown_progress(f"looking for changes in {status.target}", terminal):
+            found = leave_out(overlay.changes(), load_config().ignore)
+            return Seen(found, space_of_changes(overlay.backend))
+    except NotPermitted:
+        return Seen(None, None, "root sees them")
+    except (OvlayError, OSError) as error:
+        return Seen(None, None, f"they cannot be listed: {error}")
+
+
+def _document(overlay: Overlay, status: Status, terminal: Terminal) -> dict[str, Any]:
+    """What --changes adds to the document."""
+    seen = look(overlay, status, terminal) if status.active else Seen(None, None)
+    return {"changes": None if seen.changes is None else seen.changes.to_json(), "changes_size": seen.size}
+
+
+def changed_files(seen: Seen, *, most: int | None) -> Iterator[str]:
+    """What changed, a line each: the first ones and a count, or all."""
+    if seen.changes is None:
+        yield f"Modified files: {seen.reason}"
+        return
+    found = seen.changes
+    yield "Modified files:" if found.changes else "Modified files: none"
+    for change in found.changes[:most]:
+        path = found.target if change.path == "." else f"{found.target}/{change.path}"
+        yield f"  {path} ({_fate(change)})"
+    if most is not None and len(found.changes) > most:
+        yield f"  and {len(found.changes) - most} more: `ovlay status --changes` lists them all"
+    if not found.complete:
+        yield f"  and perhaps more: {len(found.errors)} paths could not be looked at, see `ovlay diff`"
+
+
+def _fate(change: Change) -> str:
+    if change.renamed_from is not None:
+        return "renamed"
+    return {"modified": "replaced", "type-changed": "replaced", "metadata": "attributes"}.get(change.kind, change.kind)
 
 
 def headline(status: Status) -> str:
@@ -53,12 +119,12 @@ def headline(status: Status) -> str:
     return f"{status.target}: {status.mode.access}, {status.mode.persistence} overlay ({by})"
 
 
-def details(status: Status) -> Iterator[str]:
-    """What else is known, a line each, and every anomaly with its remedy."""
+def details(status: Status, taken: int | None = None) -> Iterator[str]:
+    """What else is known, a line each, and every anomaly with its remedy. ``taken`` are the bytes of the changes."""
     if status.active:
         yield _row("changes", status.upper_path or "no path leads to them")
         if status.backing is not None:
-            yield _row("space", _space(status.backing))
+            yield _row("space", _space(status.backing, taken))
         if status.mode is not None and status.mode.persistence is Persistence.TRANSIENT:
             yield _row("reboot", "takes it away, and what is in it")
         else:
@@ -107,9 +173,10 @@ def _row(name: str, text: str) -> str:
     return f"  {name:<9} {text}"
 
 
-def _space(backing: Backing) -> str:
+def _space(backing: Backing, taken: int | None) -> str:
+    changes = "" if taken is None else f"{size(taken)} in changes; "
     where = f"{backing.fstype}, in memory" if backing.in_memory else backing.fstype
-    return f"{size(backing.used)} used, {size(backing.free)} free ({where})"
+    return f"{changes}{size(backing.used)} used, {size(backing.free)} free ({where})"
 
 
 def _base(status: Status) -> Iterator[str]:

@@ -11,7 +11,10 @@ import pytest
 
 import ovlay
 from ovlay import errors, model
+from ovlay.changes.change import CHANGES_SCHEMA, Change, ChangeKind, Changes
 from ovlay.cli import changing, failure
+from ovlay.holders import HOLDERS_SCHEMA, Holders, Process
+from ovlay.kernel.holders import FileUse
 from ovlay.plan.steps import known_steps
 from tests.cli.conftest import SCHEMAS
 
@@ -37,7 +40,7 @@ def test_a_schema_is_one(name: str) -> None:
 
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_what_is_added_later_is_allowed(name: str) -> None:
-    assert "additionalProperties" not in str(SCHEMAS[name])
+    assert "'additionalProperties': False" not in str(SCHEMAS[name])
 
 
 @pytest.mark.parametrize(
@@ -53,6 +56,10 @@ def test_what_is_added_later_is_allowed(name: str) -> None:
 )
 def test_the_enumerations_of_a_status(enum: type[StrEnum], path: tuple[str, ...]) -> None:
     assert enum_at("status", "$defs", *path) == {member.value for member in enum}
+
+
+def test_the_kinds_of_a_change() -> None:
+    assert enum_at("changes", "$defs", "change", "properties", "kind") == {member.value for member in ChangeKind}
 
 
 def test_the_enumerations_of_a_driver() -> None:
@@ -77,9 +84,16 @@ def test_every_member_of_a_status_is_described(definition: str, value: Any) -> N
 
 
 def test_every_member_of_the_documents_is_described() -> None:
-    assert set(SCHEMAS["status"]["properties"]) == {"schema", *model.Status._fields}
+    with_changes = {"changes", "changes_size"}  # only where they are asked for
+    assert set(SCHEMAS["status"]["properties"]) == {"schema", *model.Status._fields} | with_changes
     assert set(SCHEMAS["status"]["required"]) == {"schema", *model.Status._fields}
     assert set(SCHEMAS["error"]["$defs"]["holder"]["properties"]) == set(model.Holder._fields)
+    for name, value in (("changes", Changes), ("holders", Holders)):
+        more = {"schema", "complete"}
+        assert set(SCHEMAS[name]["properties"]) == set(SCHEMAS[name]["required"]) == {*value._fields} | more
+    assert set(SCHEMAS["changes"]["$defs"]["change"]["properties"]) == set(Change._fields)
+    assert set(SCHEMAS["holders"]["$defs"]["process"]["properties"]) == set(Process._fields)
+    assert set(SCHEMAS["holders"]["$defs"]["file"]["properties"]) == set(FileUse._fields)
 
 
 def test_every_step_is_known() -> None:
@@ -110,4 +124,4 @@ def test_every_document_has_a_schema() -> None:
     }
     assert changing.SCHEMA in named
     known = {f"ovlay.{name}/1" for name in SCHEMAS}
-    assert named | {model.STATUS_SCHEMA, "ovlay.plan/1"} == known
+    assert named | {model.STATUS_SCHEMA, CHANGES_SCHEMA, HOLDERS_SCHEMA, "ovlay.plan/1"} == known
