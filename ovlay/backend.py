@@ -87,6 +87,15 @@ class Backend(abc.ABC):
         """Paths that may lead to the overlay's upper directory, likeliest first. Each is proven before it is used."""
         return (mount.upper,) if mount.upper is not None and mount.upper.startswith("/") else ()
 
+    def leftover_uppers(self) -> tuple[str, ...]:
+        """Directories on the disk with the upper of an earlier overlay in them, which no mounted overlay uses.
+
+        Each has the directory ``upper`` in it. Only what this user may look at is found.
+        """
+        from ovlay.uppers import leftovers
+
+        return leftovers(self.host)
+
     def flag(self) -> str | None:
         """The host tool's own word for the state, None where it says locked or says nothing."""
         return None
@@ -136,6 +145,27 @@ class Backend(abc.ABC):
         from ovlay.files.installing import plan_files
 
         return plan_files(self.host, self.status(), files)
+
+    def plan_revert(self, paths: Sequence[str]) -> Plan:
+        """How to make these paths, and all below them, as in the base; a plan with no steps where they are.
+
+        ``paths`` are absolute, or relative to the target. Raises `NotActive`, `NotPermitted`, `InvalidInput` for a
+        path that is not in the target or on neither side, `StateForbids` where something lies over the overlay, and
+        `NoSpace` where what comes back would not fit.
+        """
+        from ovlay.changes.restore import plan_restore
+
+        return plan_restore(self, paths)
+
+    def plan_reset(self, *, fresh: bool = False) -> Plan:
+        """How to make the whole target as in the base, as `plan_revert` does.
+
+        With ``fresh`` it is how to take the overlay away, after which `plan_enable` gives a new one of the same mode.
+        Which one that is depends on who still uses the old one. Raises `StateForbids` for a persistent one.
+        """
+        from ovlay.changes.restore import plan_fresh, plan_restore
+
+        return plan_fresh(self) if fresh else plan_restore(self, None)
 
     def demand_mode(self, mode: Mode) -> None:
         """Raise `Unsupported` where ``modes`` has not this mode."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ovlay.model import Status
     from ovlay.plan.step import Plan
     from ovlay.requests import InstallFile
+    from ovlay.salvage import Salvage
 
 DEFAULT_TARGET = "/usr"
 
@@ -120,6 +121,67 @@ class Overlay:
         """Place several files, each atomically; all are looked at before the first is written."""
         # These steps check their source and their overlay themselves: reading every file again would tell no more.
         return self._carry_out(lambda: self.backend.plan_install(files), confirm, look_again=False)
+
+    def revert(
+        self, paths: Iterable[str | os.PathLike[str]], *, confirm: Callable[[Plan], bool] | None = None
+    ) -> Outcome:
+        """Make these paths, and all below them, as in the base again; nothing where they are.
+
+        ``paths`` are absolute, or relative to the target. It is done through the merged view and with no reboot: a
+        process that has a file open keeps the old one until it is restarted. Raises `NotActive`, `NotPermitted`,
+        `InvalidInput`, `StateForbids`, `NoSpace`, and `Conflict` that names what could not be restored.
+        """
+        wanted = [os.fspath(path) for path in paths]
+        return self._carry_out(lambda: self.backend.plan_revert(wanted), confirm)
+
+    def reset(self, *, fresh: bool = False, confirm: Callable[[Plan], bool] | None = None) -> Outcome:
+        """Make the whole target as in the base again, as `revert` does.
+
+        With ``fresh`` the overlay is taken away instead, lazily, and an empty one of the same mode takes its place;
+        those who use the old one keep it. Raises what `revert` raises, and with ``fresh`` what `enable` does.
+        """
+        if not fresh:
+            return self._carry_out(self.backend.plan_reset, confirm)
+        from ovlay.plan.step import Plan
+
+        mode = self.status().mode
+        gone = self._carry_out(lambda: self.backend.plan_reset(fresh=True), confirm)
+        if not gone.changed:
+            return gone
+        try:
+            again = self.enable(mode)
+        except BaseException as error:
+            error.add_note(f"the old overlay is gone from {self.target}; `ovlay enable` puts a new one there")
+            raise
+        plan = Plan((*gone.plan.steps, *again.plan.steps), again.plan.reason, gone.plan.warnings)
+        return Outcome(plan, changed=True, told=(*gone.told, *again.told))
+
+    def leftovers(self) -> Salvage:
+        """What earlier overlays left on the disk, compared with the base; changes nothing.
+
+        Raises `NotPermitted` for who is not root.
+        """
+        from ovlay.salvage import find_leftovers
+
+        return find_leftovers(self.backend)
+
+    def salvage(
+        self,
+        destination: str | os.PathLike[str],
+        paths: Iterable[str | os.PathLike[str]] = (),
+        *,
+        upper: str | None = None,
+        confirm: Callable[[Plan], bool] | None = None,
+    ) -> Outcome:
+        """Copy out of what an earlier overlay left, everything or these paths of the target, and overwrite nothing.
+
+        ``destination`` is a directory, made where it is missing; ``upper`` says which of `leftovers` is meant where
+        there are several. Raises `NotPermitted`, `InvalidInput`, `StateForbids` where something is there already.
+        """
+        from ovlay.salvage import plan_salvage
+
+        place, wanted = os.fspath(destination), [os.fspath(path) for path in paths]
+        return self._carry_out(lambda: plan_salvage(self.backend, place, wanted, upper=upper), confirm)
 
     @contextmanager
     def enabled(self, mode: Mode | None = None) -> Iterator[Overlay]:

@@ -65,6 +65,21 @@ def tmpfs_size(host: Host) -> int | None:
     return None
 
 
+def leftovers(host: Host) -> tuple[str, ...]:
+    """The directories of ovlay's own uppers on the disk that no mounted overlay uses; () for who may not look."""
+    folder = f"{host.data_dir}/overlays"
+    names = host.entries(folder)
+    if not names:
+        return ()
+    used = [mount.upper or "" for mount in host.kernel.mounts() if mount.is_overlay]
+    paths = (f"{folder}/{name}" for name in names)
+    return tuple(
+        path
+        for path in paths
+        if host.is_directory(f"{path}/upper") and not any(upper.startswith(path + "/") for upper in used)
+    )
+
+
 def clean_up(host: Host) -> tuple[Step, ...]:
     """The steps that remove what earlier overlays of ovlay left: uppers of another boot, and uppers that were kept
     for those who used them and whom nobody uses any more. Nothing that is mounted, nor held, is among them."""

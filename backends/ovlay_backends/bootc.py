@@ -81,6 +81,9 @@ class BootcBackend(Backend):
     def upper_candidates(self, mount: Mount) -> Iterable[str]:
         return self._side.upper_candidates(mount)
 
+    def leftover_uppers(self) -> tuple[str, ...]:
+        return self._side.leftover_uppers()
+
     def flag(self) -> str | None:
         return self._side.flag()
 

@@ -27,7 +27,7 @@ from ovlay_backends.deployment import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from ovlay.host import Host
     from ovlay.kernel import Mount
@@ -101,7 +101,7 @@ class OstreeBackend(Backend):
     def anomalies(self, overlay: Layer | None) -> Iterator[Anomaly]:
         yield from self._of_the_flag(overlay)
         yield from root_anomalies(self.host, self.target, overlay)
-        yield from self._left_over(overlay)
+        yield from self._left_over()
 
     def _of_the_flag(self, overlay: Layer | None) -> Iterator[Anomaly]:
         flag = self.flag()
@@ -126,23 +126,31 @@ class OstreeBackend(Backend):
                     "nothing need be done: the mount table is right, and a reboot makes both agree",
                 )
 
-    def _left_over(self, overlay: Layer | None) -> Iterator[Anomaly]:
+    def leftover_uppers(self) -> tuple[str, ...]:
+        """Also ostree's own: up to 2025.2 in /var/tmp, from then on in the backing directory of each deployment."""
         found = [f"/var/tmp/{name}" for name in self.host.entries("/var/tmp") if name.startswith("ostree-unlock-ovl.")]  # noqa: S108
-        if self._deployment is not None and self.host.entries(f"{self._deployment.backing}/upper"):
-            found.append(self._deployment.backing)
-        used = {posixpath.dirname(path) for path in self._used_uppers(overlay)}
-        left = [path for path in found if path not in used]
-        if left and not (overlay is not None and not used):
+        if self._deployment is not None:
+            folder = posixpath.dirname(posixpath.dirname(self._deployment.backing))
+            backings = (f"{folder}/{name}/usr-transient" for name in self.host.entries(folder))
+            found += [path for path in backings if self.host.entries(f"{path}/upper")]
+        overlays = [
+            mount
+            for mount in self.host.mounts_at(self.target)
+            if mount.is_overlay and mount.upper is not None and self.owner(mount) in (Owner.TOOL, Owner.OVLAY)
+        ]
+        used = {posixpath.dirname(path) for mount in overlays for path in self.upper_candidates(mount)}
+        if overlays and not used:
+            return ()  # one of them is that of the overlay, and nobody knows which
+        return (*(path for path in found if path not in used), *super().leftover_uppers())
+
+    def _left_over(self) -> Iterator[Anomaly]:
+        left = self.leftover_uppers()
+        if left:
             yield Anomaly(
                 AnomalyKind.LEFTOVER_UPPER,
                 f"the upper directory of an earlier overlay is still there: {', '.join(left)}",
-                "its files can be copied out of it; the next unlock, or the next boot, removes it",
+                "`ovlay salvage` lists its files and copies them; the next unlock, or the next boot, removes it",
             )
-
-    def _used_uppers(self, overlay: Layer | None) -> Iterable[str]:
-        for mount in self.host.mounts_at(self.target):
-            if overlay is not None and mount.mount_id == overlay.mount_id:
-                yield from self.upper_candidates(mount)
 
     # --- plans -------------------------------------------------------------------------------------------------
 

@@ -22,8 +22,11 @@ VERBS = {
     "install": "Place files in the overlay, as install(1) does.",
     "diff": "Say what differs from the base: what was added, modified, deleted, and how.",
     "holders": "Say who uses the overlay, and who of them a file that changed.",
+    "revert": "Make paths as in the base again, through the overlay and with no reboot.",
+    "reset": "Make the whole target as in the base again, or take a new and empty overlay.",
     "unmount": "Take the overlay away, and the changes in it.",
     "disable": "Say what a reboot does to the overlay, and offer to unmount it.",
+    "salvage": "List what an earlier overlay left on the disk, and copy files out of it.",
     "backends": "List the drivers: which one fits this host, and why the others do not.",
     "demo": "Show all of it on a throw-away directory, with no root.",
 }

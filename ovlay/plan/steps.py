@@ -8,6 +8,8 @@ from ovlay.plan.directories import DiscardLeftover, DiscardUpper, MakePrivateDir
 from ovlay.plan.extending import AddExtension, RemoveExtension
 from ovlay.plan.mounting import MountOverlay, MountTmpfs, MountWithTool, SetAccess
 from ovlay.plan.placing import MakeLeadingDirectory, PlaceFile
+from ovlay.plan.restoring import RestorePaths
+from ovlay.plan.salvaging import CopyOut
 from ovlay.plan.unmounting import ClearFlag, SealBeneath, Unmount, UnmountTmpfs, UnmountWithTool
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AddExtension",
     "ClearFlag",
+    "CopyOut",
     "DiscardLeftover",
     "DiscardUpper",
     "MakeLeadingDirectory",
@@ -26,6 +29,7 @@ __all__ = [
     "MountWithTool",
     "PlaceFile",
     "RemoveExtension",
+    "RestorePaths",
     "SealBeneath",
     "SetAccess",
     "Unmount",
@@ -41,6 +45,7 @@ def known_steps() -> dict[str, type[Step]]:
     steps: tuple[type[Step], ...] = (
         AddExtension,
         ClearFlag,
+        CopyOut,
         DiscardLeftover,
         DiscardUpper,
         MakeLeadingDirectory,
@@ -51,6 +56,7 @@ def known_steps() -> dict[str, type[Step]]:
         MountWithTool,
         PlaceFile,
         RemoveExtension,
+        RestorePaths,
         SealBeneath,
         SetAccess,
         Unmount,

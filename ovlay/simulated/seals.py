@@ -89,10 +89,6 @@ class Seals:
             set_immutable(probe, on=False)
             os.rmdir(probe)
 
-    def changes_modes(self, tree: str) -> bool:
-        """Whether the modes in this tree are not the true ones, because it is sealed with them."""
-        return bool(self._load()["trees"].get(_identity(os.lstat(tree))) == "modes")
-
     def true_mode(self, found: os.stat_result) -> int:
         """The permission bits that a file has on the simulated host."""
         shown = stat.S_IMODE(found.st_mode)

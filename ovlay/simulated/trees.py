@@ -161,7 +161,7 @@ class Trees:
     def _shown(self, stack: contextlib.ExitStack, tree: dict[str, str]) -> str:
         top = tree["."]
         plain = all(real == (top if path == "." else f"{top}/{path}") for path, real in tree.items())
-        if plain and not self.seals.changes_modes(top):
+        if plain and not self.seals.sealed(top):  # a seal shows as modes or flags that nobody gave
             return top
         copy = self.ledger.path("shown", uuid.uuid4())
         os.makedirs(os.path.dirname(copy), mode=0o700, exist_ok=True)

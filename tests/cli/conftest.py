@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 SCHEMAS = {
     name: json.loads(importlib.resources.files("ovlay").joinpath(f"schemas/ovlay.{name}-1.json").read_text())
-    for name in ("backends", "changes", "demo", "error", "holders", "outcome", "plan", "status")
+    for name in ("backends", "changes", "demo", "error", "holders", "outcome", "plan", "salvage", "status")
 }
 _REGISTRY: referencing.Registry[Any] = referencing.Registry().with_resources(
     (schema["$id"], referencing.Resource.from_contents(schema)) for schema in SCHEMAS.values()

@@ -1,0 +1,266 @@
+"""From paths that are to be as in the base again to the step that makes them so."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import stat
+from typing import TYPE_CHECKING, NamedTuple
+
+from ovlay.changes.change import ChangeKind
+from ovlay.changes.classify import is_below
+from ovlay.changes.find import look, overlay_of
+from ovlay.errors import InvalidInput, NoSpace, NotActive, StateForbids
+from ovlay.files.copying import descend
+from ovlay.files.copying import look as look_at
+from ovlay.model import Persistence
+from ovlay.plan.restoring import RestorePaths
+from ovlay.plan.step import Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from ovlay.backend import Backend
+    from ovlay.changes.change import Change
+    from ovlay.kernel import Views
+    from ovlay.model import Status
+
+_SPARE = 1 << 20  # bytes that stay free: directories and attributes take room too
+_WHOLE = (ChangeKind.ADDED, ChangeKind.DELETED, ChangeKind.TYPE_CHANGED)
+_SHOWN = 3
+
+
+def plan_restore(backend: Backend, paths: Sequence[str] | None) -> Plan:
+    """How to make these paths of the target, with what is below them, as in the base; None is for all there is.
+
+    ``paths`` are absolute, or relative to the target. Raises `NotActive`, `NotPermitted`, `InvalidInput` for a path
+    that is not in the target or on neither side, `StateForbids` where something lies over the overlay, and `NoSpace`
+    where the copies of what the base has would not fit.
+    """
+    status = backend.status()
+    _demand_overlay(backend, status)
+    mount = overlay_of(backend)
+    submounts = tuple(found.mount_point for found in backend.host.kernel.mounts().below(backend.target))
+    with backend.host.kernel.views(mount, backend.upper_candidates(mount)) as views:
+        wanted = None if paths is None else _resolved(backend, views, paths)
+        found = look(
+            backend.host, mount, views, paths=tuple(wanted or ()), submounts=submounts, everything=True, workers=None
+        )
+        selected = _select(views, found.changes, submounts, backend.target)
+    warnings = list(_left_out(backend, selected, found.errors))
+    if wanted is not None:
+        warnings += [
+            f"{backend.target}/{path} is as in the base already"
+            for path in wanted
+            if not any(is_below(change.path, (path,)) for change in selected.changes)
+        ]
+    if not selected.changes:
+        return Plan(reason=_nothing(backend, wanted), warnings=tuple(warnings))
+    _demand_space(status, selected.changes)
+    step = RestorePaths(
+        backend.target,
+        mount.mount_id,
+        tuple(change.path for change in selected.roots if change.kind is ChangeKind.ADDED),
+        tuple(change.path for change in selected.roots if change.kind is not ChangeKind.ADDED),
+        durable=status.mode is not None and status.mode.persistence is Persistence.PERSISTENT,
+    )
+    return Plan((step,), warnings=(_summary(selected), *warnings, *_of_holders(selected)))
+
+
+def plan_fresh(backend: Backend) -> Plan:
+    """How to take the overlay away, so that a new and empty one of the same mode can be enabled.
+
+    Raises `NotActive`, and `StateForbids` for a persistent one: its changes would come back with it.
+    """
+    status = backend.status()
+    _demand_overlay(backend, status)
+    assert status.mode is not None
+    if status.mode.persistence is Persistence.PERSISTENT:
+        raise StateForbids(
+            f"the overlay on {backend.target} is persistent: its changes would come back with a new one",
+            remedy="undo them in place with `ovlay reset`",
+        )
+    plan = backend.plan_unmount(lazy=True)
+    after = f"then a fresh {status.mode} overlay is enabled, as `ovlay enable` does it"
+    old = "processes that use the old view keep it until they are restarted"
+    return Plan(plan.steps, plan.reason, (*plan.warnings, after, old))
+
+
+class _Selected(NamedTuple):
+    """The changes to be undone, those of them that stand for what is below them too, and what cannot be reached."""
+
+    changes: tuple[Change, ...]
+    roots: tuple[Change, ...]
+    covered: tuple[str, ...]
+
+
+def _select(views: Views, changes: Iterable[Change], submounts: Sequence[str], target: str) -> _Selected:
+    points = tuple(posixpath.relpath(point, target) for point in submounts)
+    kept, roots, covered = [], [], []
+    within = ""  # what goes or comes whole, and with a slash at its end
+    for change in sorted(changes, key=lambda change: change.path.split("/") if change.path != "." else []):
+        if change.kind is ChangeKind.TOUCHED and _same_mtime(views, change.path):
+            continue
+        if is_below(change.path, points) or (
+            change.kind in _WHOLE and any(point.startswith(change.path + "/") for point in points)
+        ):
+            covered.append(change.path)
+            continue
+        kept.append(change)
+        if within and change.path.startswith(within):
+            continue
+        roots.append(change)
+        if change.kind in _WHOLE:
+            within = change.path + "/"
+    if [(change.path, change.kind) for change in kept] == [(".", ChangeKind.TOUCHED)]:
+        kept, roots = [], []  # every fresh overlay shows the time stamp of its own upper's root
+    parents = {posixpath.dirname(change.path) or "." for change in roots}
+    # A directory in which something is restored gets its time stamp with that.
+    told = [change for change in roots if change.kind is not ChangeKind.TOUCHED or change.path not in parents]
+    return _Selected(tuple(kept), tuple(told), tuple(covered))
+
+
+def _same_mtime(views: Views, path: str) -> bool:
+    found = [_stat(view, path) for view in (views.merged, views.lower)]
+    return None in found or found[0].st_mtime_ns == found[1].st_mtime_ns  # type: ignore[union-attr]
+
+
+def _stat(view: int, path: str) -> os.stat_result | None:
+    folder, _, name = path.rpartition("/")
+    try:
+        parent = descend(view, folder)
+    except OSError:
+        return None
+    try:
+        return look_at(name, parent)
+    finally:
+        os.close(parent)
+
+
+def _demand_overlay(backend: Backend, status: Status) -> None:
+    if status.overlay is None:
+        raise NotActive(
+            f"there is no overlay on {backend.target}, so nothing differs from a base", remedy="see `ovlay status`"
+        )
+    backend.refuse_covered(status)
+
+
+# --- which paths are meant -------------------------------------------------------------------------------------------
+
+
+def _resolved(backend: Backend, views: Views, paths: Sequence[str]) -> tuple[str, ...]:
+    """The paths relative to the target, with the links on the way followed as far as they stay in it."""
+    found = []
+    for given in paths:
+        path = _inside(backend.target, given)
+        if path != "." and not _is_somewhere(views, path):
+            path = _followed(backend, path)
+            if not _is_somewhere(views, path):
+                raise InvalidInput(
+                    f"{given}: there is no such path, neither now nor in the base",
+                    remedy="`ovlay diff` lists what differs",
+                )
+        _demand_directories(backend, views, path)
+        found.append(path)
+    return tuple(dict.fromkeys(found))
+
+
+def _inside(target: str, path: str) -> str:
+    plain = posixpath.normpath(posixpath.join(target, path))
+    if plain != target and not plain.startswith(target + "/"):
+        raise InvalidInput(f"{path} is not in {target}", remedy=f"give a path below {target}")
+    return posixpath.relpath(plain, target)
+
+
+def _is_somewhere(views: Views, path: str) -> bool:
+    return any(_stat(view, path) is not None for view in (views.merged, views.lower))
+
+
+def _followed(backend: Backend, path: str) -> str:
+    from ovlay.files.destination import opened_parent
+
+    root = os.open(backend.host.path(backend.target), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with opened_parent(root, backend.target, path) as parent:
+            start, end = (os.readlink(f"/proc/self/fd/{descriptor}") for descriptor in (root, parent))
+            below = posixpath.relpath(end, start)
+            return posixpath.normpath(posixpath.join(below, posixpath.basename(path)))
+    except FileNotFoundError:
+        return path
+    finally:
+        os.close(root)
+
+
+def _demand_directories(backend: Backend, views: Views, path: str) -> None:
+    """Raise `StateForbids` where a directory on the way is something else by now: that must be restored first."""
+    parts = path.split("/")
+    for count in range(1, len(parts)):
+        parent = "/".join(parts[:count])
+        now = _stat(views.merged, parent)
+        if now is not None and not stat.S_ISDIR(now.st_mode):
+            raise StateForbids(
+                f"{backend.target}/{parent} is no directory any more, so nothing can be restored in it",
+                remedy=f"restore it as a whole: `ovlay revert {backend.target}/{parent}`",
+            )
+
+
+# --- what is to be said of it ----------------------------------------------------------------------------------------
+
+
+def _nothing(backend: Backend, wanted: tuple[str, ...] | None) -> str:
+    if wanted is None or wanted == (".",):
+        return f"nothing on {backend.target} differs from the base"
+    named = ", ".join(f"{backend.target}/{path}" for path in wanted[:_SHOWN])
+    more = f" and {len(wanted) - _SHOWN} more" if len(wanted) > _SHOWN else ""
+    return f"no change at {named}{more}: it is as in the base"
+
+
+def _left_out(backend: Backend, selected: _Selected, errors: object) -> Iterator[str]:
+    if selected.covered:
+        yield (
+            f"{backend.target}/{selected.covered[0]}"
+            + (f" and {len(selected.covered) - 1} more paths stay" if len(selected.covered) > 1 else " stays")
+            + " as they are: something is mounted there"
+        )
+    if isinstance(errors, dict) and errors:
+        path, why = next(iter(errors.items()))
+        more = f", and {len(errors) - 1} more" if len(errors) > 1 else ""
+        yield f"what could not be looked at stays as it is: {backend.target}/{path} ({why}){more}"
+
+
+def _summary(selected: _Selected) -> str:
+    words = {
+        ChangeKind.ADDED: "added",
+        ChangeKind.MODIFIED: "modified",
+        ChangeKind.METADATA: "changed in mode, owner or attributes",
+        ChangeKind.DELETED: "deleted",
+        ChangeKind.TYPE_CHANGED: "of another type",
+    }
+    counts = {kind: sum(change.kind is kind for change in selected.changes) for kind in words}
+    listed = ", ".join(f"{count} {words[kind]}" for kind, count in counts.items() if count)
+    many = sum(counts.values())
+    if not many:
+        return "nothing but time stamps differs"
+    return f"{many} change{'s are' if many > 1 else ' is'} undone and cannot be brought back: {listed}"
+
+
+def _of_holders(selected: _Selected) -> Iterator[str]:
+    if any(change.after is not None and change.after.type == "file" for change in selected.changes):
+        yield "processes that have one of these files open keep the old one until they are restarted: `ovlay holders`"
+
+
+def _demand_space(status: Status, changes: Sequence[Change]) -> None:
+    """Raise `NoSpace` where the copies would not fit; what is removed first makes room."""
+    needed = sum(_size(change, "before") for change in changes if change.kind is not ChangeKind.TOUCHED)
+    freed = sum(_size(change, "after") for change in changes if change.kind is ChangeKind.ADDED)
+    if status.backing is not None and needed + _SPARE > status.backing.free + freed:
+        raise NoSpace(
+            f"{needed} bytes of the base do not fit: {status.backing.free} are free on the {status.backing.fstype} "
+            f"behind {status.target}",
+            remedy="make room there, or take all changes away with `ovlay reset --fresh`",
+        )
+
+
+def _size(change: Change, side: str) -> int:
+    found = change.before if side == "before" else change.after
+    return found.size if found is not None and found.type == "file" else 0
