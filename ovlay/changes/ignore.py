@@ -1,4 +1,4 @@
-"""Globs that leave changes out of a list, with the meaning that they have in gitignore(5)."""
+"""Globs that leave changes out of a list, in the notation of gitignore(5)."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 
 
 def leave_out(changes: Changes, patterns: Sequence[str]) -> Changes:
-    """The changes without those that the patterns name; the last pattern that fits decides, as in gitignore(5).
+    """The changes without those that the patterns name; the last pattern that fits decides.
 
+    Unlike with git a pattern that begins with ``!`` also brings back what lies in a directory that is left out.
     A pattern is relative to the target, or begins with it (``/usr/share/man/`` for the target /usr). What could not
     be looked at, and is named, is left out too. Raises `InvalidInput` for what is no pattern.
     """

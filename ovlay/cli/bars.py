@@ -40,7 +40,7 @@ def _signs(bar: Bar, most: int, room: int) -> str:
     if large == 0:
         return ""
     length = max(1, round(large * room / most))
-    kept = min(round(small * room / most), length - (1 if large > small else 0))
+    kept = length if large == small else min(round(small * room / most), length - 1)
     return "=" * kept + ("+" if bar.new > bar.old else "-") * (length - kept)
 
 

@@ -122,12 +122,12 @@ def details(change: Change, target: str) -> Iterator[str]:
     if before is None or after is None:
         side = after or before
         if side is not None:
-            yield size(side.size) if side.type == "file" else side.type.replace("-", " ")
+            yield size(side.size) if side.type == "file" else _type(side)
     elif before.type != after.type:
-        yield f"{before.type} -> {after.type}".replace("-device", " device")
+        yield f"{_type(before)} -> {_type(after)}"
     else:
-        if before.type == "file" and change.kind is ChangeKind.MODIFIED:
-            yield _sizes(before.size, after.size)
+        if change.kind is ChangeKind.MODIFIED:
+            yield _sizes(before.size, after.size) if before.type == "file" else _type(before)
         if before.mode != after.mode:
             yield f"mode {before.mode:04o} -> {after.mode:04o}"
         if (before.uid, before.gid) != (after.uid, after.gid):
@@ -145,6 +145,10 @@ def _sizes(old: int, new: int) -> str:
         return size(old)
     rounded = f"{size(old)} -> {size(new)}"
     return f"{old} -> {new} bytes" if size(old) == size(new) else rounded
+
+
+def _type(side: Attributes) -> str:
+    return side.type.replace("-", " ")
 
 
 def _digests(before: Attributes | None, after: Attributes | None) -> Iterator[str]:
@@ -165,6 +169,8 @@ def statistics(found: Changes, width: int) -> Iterator[str]:
         text = _sizes(old, new) if old and new else size(old or new)
         if change.kind is ChangeKind.METADATA:
             text = "metadata"
+        elif (side := change.after or change.before) is not None and side.type != "file" and not (old or new):
+            text = _type(side)
         came, went = came + max(0, new - old), went + max(0, old - new)
         bars.append(Bar(printable(place(found.target, change.path)), old, new, text))
     yield from draw(bars, width)
