@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from ovlay.overlay import Overlay
 
-pytest.register_assert_rewrite("ovlay.testing.contract")
+pytest.register_assert_rewrite("ovlay.testing.contract", "ovlay.testing.placing", "ovlay.testing.subject")
 
 
 @pytest.fixture
