@@ -114,9 +114,10 @@ def _select(views: Views, changes: Iterable[Change], submounts: Sequence[str], t
             within = change.path + "/"
     if [(change.path, change.kind) for change in kept] == [(".", ChangeKind.TOUCHED)]:
         kept, roots = [], []  # every fresh overlay shows the time stamp of its own upper's root
-    parents = {posixpath.dirname(change.path) or "." for change in roots}
+    parents = {posixpath.dirname(change.path) or "." for change in roots if change.kind is not ChangeKind.TOUCHED}
     # A directory in which something is restored gets its time stamp with that.
     told = [change for change in roots if change.kind is not ChangeKind.TOUCHED or change.path not in parents]
+    told.sort(key=lambda change: change.kind is ChangeKind.TOUCHED)  # what matters less is named last
     return _Selected(tuple(kept), tuple(told), tuple(covered))
 
 
