@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ovlay.backend import Backend
+    from ovlay.changes.change import Attributes, Change, ChangeKind, Changes
     from ovlay.errors import (
         Busy,
         Conflict,
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
         ToolFailed,
         Unsupported,
     )
+    from ovlay.holders import Holders, Process
     from ovlay.host import Host
+    from ovlay.kernel.holders import FileUse
     from ovlay.model import (
         Access,
         Anomaly,
@@ -52,6 +55,7 @@ __version__ = "0.1.0.dev0"
 
 _HOME = {
     "ovlay.backend": ("Backend",),
+    "ovlay.changes.change": ("Attributes", "Change", "ChangeKind", "Changes"),
     "ovlay.errors": (
         "Busy",
         "Conflict",
@@ -66,7 +70,9 @@ _HOME = {
         "ToolFailed",
         "Unsupported",
     ),
+    "ovlay.holders": ("Holders", "Process"),
     "ovlay.host": ("Host",),
+    "ovlay.kernel.holders": ("FileUse",),
     "ovlay.model": (
         "Access",
         "Anomaly",
@@ -90,12 +96,18 @@ __all__ = [
     "Access",
     "Anomaly",
     "AnomalyKind",
+    "Attributes",
     "Backend",
     "Backing",
     "Base",
     "Busy",
+    "Change",
+    "ChangeKind",
+    "Changes",
     "Conflict",
+    "FileUse",
     "Holder",
+    "Holders",
     "Host",
     "InstallFile",
     "InvalidInput",
@@ -112,6 +124,7 @@ __all__ = [
     "Persistence",
     "Plan",
     "Probe",
+    "Process",
     "StateForbids",
     "Status",
     "Step",

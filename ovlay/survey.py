@@ -229,7 +229,7 @@ def _of_the_space(target: str, backing: Backing | None) -> Iterator[Anomaly]:
     yield Anomaly(
         AnomalyKind.NEARLY_FULL,
         f"the {backing.fstype} that takes the changes of {target} is in memory, and {part} % of it is used",
-        "see what takes the room with `ovlay diff --stat`, and remove what is not needed; "
+        "see what takes the room with `ovlay diff --stat`, and take back with `ovlay revert` what is not needed; "
         "or unmount it, and enable it again with a larger `tmpfs-size` in the configuration",
     )
 

@@ -38,6 +38,7 @@ examples:
   ovlay status                              is /usr writable, and who made it so?
   sudo ovlay enable                         make /usr writable until the next boot
   sudo ovlay install ./tool /usr/bin/       put a file there
+  sudo ovlay diff                           what did I change?
   sudo ovlay unmount --lazy                 and back to the image
 """
 

@@ -85,7 +85,9 @@ def test_the_example_of_a_configuration_is_one(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
     file.write_text(found[1])
     file.chmod(0o644)
-    assert config.load_config([str(file)]) == config.Config("overlayfs", "/opt/tools", 512 << 20)
+    assert config.load_config([str(file)]) == config.Config(
+        "overlayfs", "/opt/tools", 512 << 20, ("*.pyc", "share/man/")
+    )
 
 
 @pytest.mark.parametrize("page", PAGES, ids=names_of(PAGES))
