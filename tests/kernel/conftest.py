@@ -18,7 +18,8 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Any:
     """Run a test that asks for ``inside`` in a child, in namespaces of its own."""
     if "inside" not in pyfuncitem.funcargs:
         return (yield)
-    privilege, scratch = pyfuncitem.funcargs["inside"]
+    given: Any = pyfuncitem.funcargs["inside"]
+    privilege, scratch = given
     pyfuncitem.funcargs["inside"] = scratch
     body = pyfuncitem.obj
 

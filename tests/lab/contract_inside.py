@@ -64,7 +64,7 @@ class TestOnRealUsr(BackendContract):
 
     def scan(self, overlay: ovlay.Overlay) -> Tree:
         """What the contract touches; all of /usr would take a second each time."""
-        found = {}
+        found: Tree = {}
         for part in ("bin", "spoiled", "forbidden", "lib/a"):
             place = self.target_path(overlay, part)
             if os.path.lexists(place):
