@@ -14,6 +14,7 @@ import pytest
 from ovlay.kernel import processes
 from ovlay.kernel.linux import LinuxKernel
 from ovlay.kernel.processes import Unit, parse_cgroup
+from ovlay.model import Access
 from tests.kernel.test_linux import overlay
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def test_one_who_has_the_file_from_before_the_overlay_is_found(inside: Path) -> 
             lower=(str(target),),
             upper=f"{inside}/upper",
             work=f"{inside}/work",
-            access=kernel_access(),
+            access=Access.READ_WRITE,
             source="ovlay",
         )
         mount = kernel.mounts().by_id(number)
@@ -104,10 +105,22 @@ def test_one_who_has_the_file_from_before_the_overlay_is_found(inside: Path) -> 
         assert uses_of(mount, pid, daemon) == dict.fromkeys(BOTH, True)
 
 
-def kernel_access() -> object:
-    from ovlay.model import Access
-
-    return Access.READ_WRITE
+@kernel_test
+def test_a_service_with_a_mount_namespace_of_its_own_is_found(inside: Path) -> None:
+    """As with PrivateTmp= of systemd.exec(5): its root directory is still that of everyone."""
+    _, mount, target, _ = overlay(inside)
+    daemon = program(target / "daemon")
+    process = subprocess.Popen(["unshare", "--mount", daemon, "60"])
+    try:
+        until = time.monotonic() + 10
+        while processes.command(str(process.pid)) != "daemon":
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        replace(daemon)
+        assert uses_of(mount, process.pid, daemon) == dict.fromkeys(BOTH, True)
+    finally:
+        process.kill()
+        process.wait()
 
 
 @kernel_test
