@@ -66,7 +66,8 @@ def report(found: Holders, *, asked: bool, most: int | None) -> Iterator[str]:
         yield from table(found.left_behind, most)
         yield from _restarts(found.left_behind, "to let go of it:")
     if not (listed or found.holders or found.left_behind):
-        yield f"nobody uses {using}" if found.active or asked else f"nobody: no overlay is on {found.target}"
+        nobody = "nobody who could be looked at" if found.unseen or found.hidden else "nobody"
+        yield f"{nobody} uses {using}" if found.active or asked else f"nobody: no overlay is on {found.target}"
 
 
 def table(listed: Sequence[Process], most: int | None, *, files: bool = False) -> Iterator[str]:

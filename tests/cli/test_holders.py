@@ -132,6 +132,7 @@ def test_one_who_may_not_see_the_changes_gets_the_rest(cli: Cli, monkeypatch: py
 def test_a_list_that_is_not_complete_says_so(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     cli("enable", "--yes")
     monkeypatch.setattr(SimulatedKernel, "users", lambda *_: Users((), 3, hidden=True))
+    assert cli("holders").out == "nobody who could be looked at uses the overlay on /usr\n"
     said = cli("holders", "--json")
     assert "ovlay: the list is not complete: 3 processes could not be looked at" in said.err
     assert "/proc hides the processes of other users (hidepid)" in said.err
