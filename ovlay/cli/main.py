@@ -42,6 +42,7 @@ def command() -> None:
     modules one by one at its end: both together are a fifth of the time that ``ovlay status`` takes.
     """
     gc.disable()
+    sys.dont_write_bytecode = True  # in a writable /usr that would be a change of its own
     status = main()  # which has flushed standard output
     with suppress(OSError):
         sys.stderr.flush()

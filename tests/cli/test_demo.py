@@ -55,7 +55,7 @@ def test_with_the_fake_driver(cli: Cli, temporary: Path) -> None:
         "$ ovlay install",
         "hello, I run from",
         "$ ovlay status",
-        "bin/hello: added",
+        "added         /usr/bin/hello",
         "$ ovlay unm",
     ]
     positions = [said.out.index(text) for text in told]
