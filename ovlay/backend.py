@@ -87,6 +87,10 @@ class Backend(abc.ABC):
         """Paths that may lead to the overlay's upper directory, likeliest first. Each is proven before it is used."""
         return (mount.upper,) if mount.upper is not None and mount.upper.startswith("/") else ()
 
+    def brings_files(self, mount: Mount) -> bool:
+        """Whether this overlay has layers between the base and the upper with files in them that somebody wants."""
+        return len(mount.lower) > 1
+
     def leftover_uppers(self) -> tuple[str, ...]:
         """Directories on the disk with the upper of an earlier overlay in them, which no mounted overlay uses.
 

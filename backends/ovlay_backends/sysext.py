@@ -90,6 +90,10 @@ class SysextBackend(Backend):
             return ()  # below mh_workspace, in a mount namespace that is gone
         return super().upper_candidates(mount)
 
+    def brings_files(self, mount: Mount) -> bool:
+        # systemd-sysext's own layer, and ovlay's empty extension, hold nothing but marks.
+        return super().brings_files(mount) and merged_extensions(mount) != ("ovlay",)
+
     def base(self) -> Base | None:
         return plain_base(self.host, "directory")
 
@@ -182,7 +186,7 @@ def merged_alone(status: Status) -> bool:
     return Owner.SYSEXT in owners and owners <= {Owner.IMAGE, Owner.SYSEXT}
 
 
-def merged_extensions(layer: Layer) -> tuple[str, ...]:
+def merged_extensions(layer: Layer | Mount) -> tuple[str, ...]:
     """The names of the extensions in a merge, from its lower layers as the mount table shows them."""
     return tuple(path[len(_MERGED) :].partition("/")[0] for path in layer.lower if path.startswith(_MERGED))
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ovlay.changes.change import ChangeKind
 from ovlay.changes.classify import is_below
 from ovlay.changes.find import look, overlay_of
-from ovlay.errors import InvalidInput, NoSpace, NotActive, StateForbids
+from ovlay.errors import InvalidInput, NoSpace, NotActive, StateForbids, Unsupported
 from ovlay.files.copying import descend
 from ovlay.files.copying import look as look_at
 from ovlay.model import Persistence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ovlay.backend import Backend
     from ovlay.changes.change import Change
-    from ovlay.kernel import Views
+    from ovlay.kernel import Mount, Views
     from ovlay.model import Status
 
 _SPARE = 1 << 20  # bytes that stay free: directories and attributes take room too
@@ -34,8 +34,8 @@ def plan_restore(backend: Backend, paths: Sequence[str] | None) -> Plan:
     """How to make these paths of the target, with what is below them, as in the base; None is for all there is.
 
     ``paths`` are absolute, or relative to the target. Raises `NotActive`, `NotPermitted`, `InvalidInput` for a path
-    that is not in the target or on neither side, `StateForbids` where something lies over the overlay, and `NoSpace`
-    where the copies of what the base has would not fit.
+    that is not in the target or on neither side, `StateForbids` where something lies over the overlay, `Unsupported`
+    where other layers are part of it, and `NoSpace` where the copies of what the base has would not fit.
     """
     status = backend.status()
     _demand_overlay(backend, status)
@@ -46,7 +46,8 @@ def plan_restore(backend: Backend, paths: Sequence[str] | None) -> Plan:
         found = look(
             backend.host, mount, views, paths=tuple(wanted or ()), submounts=submounts, everything=True, workers=None
         )
-        selected = _select(views, found.changes, submounts, backend.target)
+        changes = found.changes if len(mount.lower) == 1 else _without_layers(backend, mount, views, found.changes)
+        selected = _select(views, changes, submounts, backend.target)
     warnings = list(_left_out(backend, selected, found.errors))
     if wanted is not None:
         warnings += [
@@ -65,6 +66,26 @@ def plan_restore(backend: Backend, paths: Sequence[str] | None) -> Plan:
         durable=status.mode is not None and status.mode.persistence is Persistence.PERSISTENT,
     )
     return Plan((step,), warnings=(_summary(selected), *warnings, *_of_holders(selected)))
+
+
+def _without_layers(backend: Backend, mount: Mount, views: Views, changes: Sequence[Change]) -> tuple[Change, ...]:
+    """The changes without what lower layers over the base brought: no base has it, yet nobody added it.
+
+    Raises `Unsupported` where somebody wants what these layers bring: of a file of theirs that was changed it cannot
+    be seen what it was.
+    """
+    if views.upper is None or backend.brings_files(mount):
+        raise Unsupported(
+            f"other layers, such as system extensions, are part of the overlay on {backend.target}: what they bring "
+            "cannot be told from what was changed",
+            remedy="`ovlay reset --fresh` takes all changes away and leaves them",
+        )
+    brought = {
+        change.path for change in changes if change.kind is ChangeKind.ADDED and _stat(views.upper, change.path) is None
+    }
+    above = {path[:at] for path in brought for at, letter in enumerate(path) if letter == "/"}
+    left = brought | above
+    return tuple(change for change in changes if change.kind is not ChangeKind.ADDED or change.path not in left)
 
 
 def plan_fresh(backend: Backend) -> Plan:

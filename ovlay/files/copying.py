@@ -12,10 +12,11 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from ovlay.errors import InvalidInput
 from ovlay.files.flags import read_flags, set_flags, take_flags
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -233,6 +234,13 @@ def look(name: str, directory: int) -> os.stat_result | None:
     return None if is_whiteout(found) else found
 
 
+def demand_plain(paths: Iterable[str]) -> None:
+    """Raise `InvalidInput` for a path that could lead out of the directory that it is relative to."""
+    for path in paths:
+        if path != "." and any(part in ("", ".", "..") or "\0" in part for part in path.split("/")):
+            raise InvalidInput(f"{path!r} is not a plain relative path")
+
+
 def descend(root: int, path: str) -> int:
     """Open a directory below ``root`` level by level, following no link and staying on its mount.
 
@@ -243,7 +251,7 @@ def descend(root: int, path: str) -> int:
     current = os.open(".", DIRECTORY, dir_fd=root)
     for name in path.split("/") if path not in ("", ".") else ():
         try:
-            deeper = libc.openat2(current, name, DIRECTORY, resolve=libc.RESOLVE_NO_XDEV)
+            deeper = libc.openat2(current, name, DIRECTORY, resolve=libc.RESOLVE_NO_XDEV | libc.RESOLVE_BENEATH)
         finally:
             os.close(current)
         current = deeper

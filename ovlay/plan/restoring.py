@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from ovlay.errors import Conflict
-from ovlay.files.copying import Copier, copy_flags, descend, is_whiteout, look, remove_whole, settle
+from ovlay.files.copying import Copier, copy_flags, demand_plain, descend, is_whiteout, look, remove_whole, settle
 from ovlay.files.flags import read_flags, set_flags, take_flags
 from ovlay.plan.mounting import topmost
 from ovlay.plan.placing import TEMPORARY
@@ -68,6 +68,7 @@ class RestorePaths(Step):
         return f"{len(paths)} paths ({shown}{more})"
 
     def run(self, host: Host) -> str:
+        demand_plain((*self.added, *self.changed))
         mount = topmost(host, self.target, self.mount_id)
         with host.kernel.views(mount) as views, host.kernel.writable_view(self.target) as merged:
             work = _Restoration(host, mount, views, merged, durable=self.durable)

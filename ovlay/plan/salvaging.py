@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from ovlay.errors import Conflict, InvalidInput, StateForbids
-from ovlay.files.copying import DIRECTORY, Copier, is_whiteout, look, remove_whole, settle
+from ovlay.files.copying import DIRECTORY, Copier, demand_plain, is_whiteout, look, remove_whole, settle
 from ovlay.plan.directories import is_mounted_upper
 from ovlay.plan.step import Step
 
@@ -46,6 +46,7 @@ class CopyOut(Step):
         return f"copy {shown}{more} out of {self.upper} to {self.destination}"
 
     def run(self, host: Host) -> str:
+        demand_plain(self.paths)
         if is_mounted_upper(host, self.upper):
             raise Conflict(f"{self.upper} is in use", remedy="look at `ovlay status`; what is in use is on the target")
         left_out: list[str] = []

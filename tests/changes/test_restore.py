@@ -325,6 +325,19 @@ def test_what_the_base_has_is_never_removed(inside: Any) -> None:
     inside(body)
 
 
+@pytest.mark.parametrize("path", ["../other", "lib/../../other", "/etc", "", "lib//deep", "lib/."])
+def test_a_step_that_nobody_planned_cannot_lead_out(inside: Any, path: str) -> None:
+    def body(scratch: Path) -> None:
+        machine = Machine(scratch)
+        (scratch / "other").write_text("outside")
+        for step in (machine.step((path,), ()), machine.step((), (path,))):
+            with pytest.raises(InvalidInput, match="not a plain relative path"):
+                step.run(machine.host)
+        assert (scratch / "other").read_text() == "outside"
+
+    inside(body)
+
+
 def test_immutable_files_are_no_obstacle(inside: Any) -> None:
     def body(scratch: Path) -> None:
         machine = Machine(scratch)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.lab.conftest import BOOTC
+from tests.lab.conftest import BOOTC, FORKY, TRIXIE
 from tests.lab.host import UNDER_TEST
 from tests.lab.witness import sealed, state
 
@@ -180,6 +180,28 @@ def test_an_upper_that_no_path_leads_to_is_reset(boot: Callable[[Recipe], LabHos
     edit(host)
     host.ovlay("reset", "--fresh", "--yes")
     assert host.run("python3", "-I", "-", stdin=SCAN).stdout in ("", ".: mtime\n")
+
+
+@pytest.mark.parametrize("recipe", [TRIXIE, FORKY], ids=["trixie", "forky"])
+def test_what_an_extension_brings_is_no_change_to_be_undone(boot: Callable[[Recipe], LabHost], recipe: Recipe) -> None:
+    host = boot(recipe)
+    host.ovlay("enable", "--yes", "--backend", "sysext")
+    before = host.run("python3", "-I", "-", stdin=SCAN)
+    edit(host)
+    host.ovlay("reset", "--yes", "--backend", "sysext")
+    left = host.run("python3", "-I", "-", stdin=SCAN).stdout.splitlines()
+    assert (before.stdout, [line for line in left if not line.endswith(": mtime")]) == ("", [])
+    extension = "/run/extensions/other/usr"
+    host.sh(
+        f"mkdir -p {extension}/lib/extension-release.d {extension}/share; echo ext >{extension}/share/ext;"
+        f"echo ID=_any >{extension}/lib/extension-release.d/extension-release.other; echo x >/usr/share/x"
+    )
+    host.run("systemd-sysext", "refresh", "--mutable=yes")
+    refused = host.ovlay("reset", "--yes", "--backend", "sysext", check=False)
+    assert refused.status == 4
+    assert "`ovlay reset --fresh`" in refused.stderr
+    host.ovlay("reset", "--fresh", "--yes", "--backend", "sysext")
+    assert host.sh("cat /usr/share/ext; ls /usr/share/x 2>/dev/null || echo gone") == "ext\ngone\n"
 
 
 @pytest.mark.usefixtures("sources")
