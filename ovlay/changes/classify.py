@@ -325,7 +325,7 @@ class Comparison:
 
     def same(self, path: str, now: os.stat_result, was: os.stat_result) -> None:
         """Both sides are the same; where everything was asked for it is said whether somebody touched it."""
-        if not self._everything:
+        if not self._everything or path == ".":  # the root is in the upper of every overlay
             return
         if now.st_mtime_ns != was.st_mtime_ns or (self.views.own_inodes and now.st_ctime_ns != was.st_ctime_ns):
             self.rows.append((path, TOUCHED, self._plain(was), self._plain(now)))

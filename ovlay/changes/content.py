@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
+FIRST = 4096
 BLOCK = 64 * 1024
 _SPARSE = 1 << 20  # from this size on it pays to ask for holes
 # _IOR('f', 1, long): the direction is one bit higher on a few architectures (their asm/ioctl.h).
@@ -24,11 +25,10 @@ _NONE: Mapping[str, bytes] = {}
 
 
 def same_content(new: int, old: int, size: int) -> bool:
-    """Whether the first ``size`` bytes of two files are the same; reads from where both are now."""
-    if size < BLOCK:
-        # One byte more, so that a file that grew meanwhile is not taken for the same.
-        return os.read(new, size + 1) == os.read(old, size + 1)
-    position = 0
+    """Whether the first ``size`` bytes of two files are the same; both are read from their beginning on."""
+    if os.read(new, FIRST) != os.read(old, FIRST):  # most that differ do so here
+        return False
+    position = min(FIRST, size)
     while position < size:
         if size >= _SPARSE:
             position = min(_data_from(new, position, size), _data_from(old, position, size))
@@ -36,8 +36,10 @@ def same_content(new: int, old: int, size: int) -> bool:
             os.lseek(old, position, os.SEEK_SET)
         end = min(position + _SPARSE, size)
         while position < end:
-            mine = os.read(new, BLOCK)
-            if mine != os.read(old, BLOCK):
+            # One byte more at the end, so that a file that grew meanwhile is not taken for the same.
+            room = min(BLOCK, size - position + 1)
+            mine = os.read(new, room)
+            if mine != os.read(old, room):
                 return False
             if not mine:
                 return True

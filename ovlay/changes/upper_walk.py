@@ -21,7 +21,7 @@ from ovlay.changes.classify import (
     Comparison,
     descend,
 )
-from ovlay.changes.content import BLOCK, FILE, as_shown, has_flags, listed, read_attributes, same_content
+from ovlay.changes.content import FILE, FIRST, as_shown, has_flags, listed, read_attributes, same_content
 
 if TYPE_CHECKING:
     from ovlay.changes.classify import Found, Task
@@ -133,10 +133,30 @@ class UpperWalk(Comparison):
             return
         kind = now[0] & _TYPE
         if kind == stat.S_IFREG == was[0] & _TYPE:
-            if now.st_size == was.st_size:
-                self._files(path, name, upper, lower, now, was, depth)
-            else:
+            size = now[6]
+            if size != was[6]:
                 self.add(path, MODIFIED, now, was)
+                return
+            new = os.open(name, FILE, dir_fd=upper)
+            try:
+                if self._metacopy and self._judge_file(new).own_way:
+                    self._name_by_view(path, name, lower, depth)
+                    return
+                old = os.open(name, FILE, dir_fd=lower)
+                try:
+                    if size <= FIRST:
+                        # One byte more, so that a file that grew meanwhile is not taken for the same.
+                        differs = os.read(new, size + 1) != os.read(old, size + 1)
+                    else:
+                        differs = not same_content(new, old, size)
+                    if differs:
+                        self.add(path, MODIFIED, now, was)
+                    else:
+                        self._same_content(path, name, lower, now, was, new, old, depth)
+                finally:
+                    os.close(old)
+            finally:
+                os.close(new)
             return
         if kind == stat.S_IFCHR or was[0] & _TYPE == stat.S_IFCHR or not stat.S_ISLNK(was[0]):
             self._name_by_view(path, name, lower, depth)
@@ -147,42 +167,29 @@ class UpperWalk(Comparison):
         else:
             self._name_by_view(path, name, lower, depth)
 
-    def _files(  # noqa: PLR0917
-        self, path: str, name: str, upper: int, lower: int, now: os.stat_result, was: os.stat_result, depth: int
+    def _same_content(  # noqa: PLR0917
+        self,
+        path: str,
+        name: str,
+        lower: int,
+        now: os.stat_result,
+        was: os.stat_result,
+        new: int,
+        old: int,
+        depth: int,
     ) -> None:
-        """A regular file of the same size on both sides."""
-        new = old = -1
-        size = now.st_size
-        try:
-            new = os.open(name, FILE, dir_fd=upper)
-            if self._metacopy and self._judge_file(new).own_way:
-                self._name_by_view(path, name, lower, depth)
-                return
-            old = os.open(name, FILE, dir_fd=lower)
-            if size < BLOCK:
-                # One byte more, so that a file that grew meanwhile is not taken for the same.
-                differs = os.read(new, size + 1) != os.read(old, size + 1)
-            else:
-                differs = not same_content(new, old, size)
-            if differs:
-                self.add(path, MODIFIED, now, was)
-                return
-            judgement = self._judge_file(new)
-            if judgement.own_way or has_flags(old):
-                self._name_by_view(path, name, lower, depth)
-            elif (
-                now[0] != was[0]
-                or now[4:6] != was[4:6]
-                or ((not judgement.plain or listed(old)) and self._attributes_differ(new, old))
-            ):
-                self.add(path, METADATA, now, was)
-            elif self._everything:
-                self.same(path, now, was)
-        finally:
-            if new >= 0:
-                os.close(new)
-            if old >= 0:
-                os.close(old)
+        """A regular file with the same bytes on both sides, which are open."""
+        judgement = self._judge_file(new)
+        if judgement.own_way or has_flags(old):
+            self._name_by_view(path, name, lower, depth)
+        elif (
+            now[0] != was[0]
+            or now[4:6] != was[4:6]
+            or ((not judgement.plain or listed(old)) and self._attributes_differ(new, old))
+        ):
+            self.add(path, METADATA, now, was)
+        elif self._everything:
+            self.same(path, now, was)
 
     def _note_origin(self, path: str, name: str, upper: int, now: os.stat_result) -> None:
         """What an added file was copied up from; it was another name then."""
@@ -237,6 +244,12 @@ class UpperWalk(Comparison):
             os.close(merged)
 
     # --- results -----------------------------------------------------------------------------------------------
+
+    def add(self, path: str, kind: int, now: os.stat_result | None, was: os.stat_result | None) -> None:
+        """Keep a change. On a real host the modes are what they seem."""
+        if was is not None and was[3] > 1 and was[0] & _TYPE != stat.S_IFDIR:
+            self.linked.add((was[2], was[1]))
+        self.rows.append((path, kind, was and was[:7], now and now[:7]))
 
     def found(self) -> Found:
         """All that was found so far."""

@@ -98,9 +98,6 @@ def _be_worker(walk: Comparison, pieces: list[list[Task]], queue: int, end: int)
     """What the forked process does; it never returns into the program that it was forked from."""
     status = 1
     try:
-        import gc
-
-        gc.disable()  # what is collected here lives until the end
         walk.forget()
         _work(walk, pieces, queue)
         with open(end, "wb") as stream:

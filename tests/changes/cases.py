@@ -446,7 +446,7 @@ def odd_names(d: Path) -> Generator[None, None, Answer]:
         put(d / name)
         put(d / f"{name}.gone")
     yield
-    answer = {}
+    answer: dict[str, str] = {}
     for name in names:
         put(d / name, b"other\n")
         put(d / f"{name}.new")

@@ -216,4 +216,6 @@ TOPOLOGIES: dict[str, Topology] = {
     "fuse": Topology(
         "ext4 -I 256", mount=mount_fuse, reached=False, tools=("fuse-overlayfs",), can=frozenset({"links", "owners"})
     ),
+    "fuzz-redirects": Topology(upper="tmpfs", options="redirect_dir=on,metacopy=on"),
+    "fuzz-index": Topology(options="index=on,redirect_dir=on"),
 }

@@ -1,0 +1,427 @@
+"""What no edit through an overlay can make: each function here is run by `test_pitfalls` in namespaces of its own.
+
+unshare --mount python -m tests.changes.pitfalls NAME SCRATCH
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import stat
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ovlay.changes.find import look
+from ovlay.host import Host
+from tests.changes.topologies import Scratch, Topology, make_base, mount_overlay, run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ovlay.changes.change import Changes
+    from ovlay.kernel import Mount, Views
+
+PITFALLS: dict[str, Callable[[Path], None]] = {}
+ROOT: set[str] = set()
+
+
+def pitfall(*, root: bool = False) -> Callable[[Callable[[Path], None]], Callable[[Path], None]]:
+    def keep(function: Callable[[Path], None]) -> Callable[[Path], None]:
+        PITFALLS[function.__name__] = function
+        if root:
+            ROOT.add(function.__name__)
+        return function
+
+    return keep
+
+
+def overlay_on(scratch: Scratch) -> Mount:
+    table = Host().kernel.mounts()
+    return next(mount for mount in reversed(table.stack(str(scratch.target))) if mount.upper is not None)
+
+
+def seen(mount: Mount, views: Views, *, workers: int = 1) -> dict[str, Changes]:
+    """The changes by each way."""
+    found = {"pruned": look(Host(), mount, views._replace(upper=None), workers=workers)}
+    if views.upper is not None:
+        found["upper"] = look(Host(), mount, views, workers=workers)
+    return found
+
+
+def kinds(changes: Changes) -> dict[str, str]:
+    return {change.path: str(change.kind) for change in changes.changes}
+
+
+def put(path: Path, content: bytes = b"content\n") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def base(place: Path, fill: Callable[[Path], None], topology: Topology | None = None) -> Scratch:
+    scratch = Scratch(place)
+    make_base(scratch, topology or Topology(), fill)
+    time.sleep(0.03)
+    return scratch
+
+
+def options() -> str:
+    return "userxattr" if Host().in_user_namespace else ""
+
+
+def expect(mount: Mount, answer: dict[str, str]) -> None:
+    with Host().kernel.views(mount) as views:
+        assert views.upper is not None, "the upper was not found"
+        for way, changes in seen(mount, views).items():
+            assert (kinds(changes), changes.errors) == (answer, {}), way
+
+
+# --- layers that were made by hand -----------------------------------------------------------------------------------
+
+
+@pitfall(root=True)
+def raw_whiteouts_in_the_lower_are_not_there(place: Path) -> None:
+    def fill(d: Path) -> None:
+        put(d / "folder/file")
+        os.mknod(d / "folder/whiteout", stat.S_IFCHR, 0)
+        put(d / "gone/file")
+        os.mknod(d / "gone/whiteout", stat.S_IFCHR, 0)
+
+    scratch = base(place, fill)
+    mount_overlay(scratch, Topology())
+    put(scratch.target / "folder/new")
+    run("rm", "-rf", scratch.target / "gone")  # it lists the whiteout, which rm(1) does not mind
+    expect(overlay_on(scratch), {"folder/new": "added", "gone": "deleted", "gone/file": "deleted"})
+
+
+@pitfall(root=True)
+def whiteouts_that_are_attributes_and_whiteouts_over_nothing(place: Path) -> None:
+    scratch = base(place, lambda d: [put(d / f"folder/{name}") for name in ("file", "hidden")] and None)
+    folder = scratch.work / "upper/folder"
+    folder.mkdir(parents=True)
+    os.setxattr(folder, "trusted.overlay.opaque", b"x")
+    os.setxattr(put(folder / "hidden", b""), "trusted.overlay.whiteout", b"y")
+    os.mknod(folder / "over-nothing", stat.S_IFCHR, 0)
+    (scratch.work / "work").mkdir()
+    shown = f"lowerdir={scratch.target},upperdir={scratch.work}/upper,workdir={scratch.work}/work"
+    run("mount", "-t", "overlay", "ovlay", "-o", shown, scratch.target)
+    assert sorted(os.listdir(scratch.target / "folder"))[0] == "file"
+    expect(overlay_on(scratch), {"folder/hidden": "deleted"})
+
+
+@pitfall(root=True)
+def a_file_that_the_overlay_refuses_is_said(place: Path) -> None:
+    def fill(d: Path) -> None:
+        put(d / "folder/file")
+        os.setxattr(put(d / "folder/refused"), "trusted.overlay.metacopy", b"")
+
+    scratch = base(place, fill)
+    mount_overlay(scratch, Topology())
+    put(scratch.target / "folder/file", b"other\n")
+    mount = overlay_on(scratch)
+    with Host().kernel.views(mount) as views:
+        for way, changes in seen(mount, views).items():
+            assert kinds(changes) == {"folder/file": "modified"}, way
+        assert seen(mount, views)["pruned"].errors.keys() == {"folder/refused"}
+        assert not seen(mount, views)["pruned"].complete
+
+
+@pitfall(root=True)
+def images_of_one_build_are_told_apart_by_content(place: Path) -> None:
+    """Two layers with the same times, sizes and inode numbers, as two extensions built with one epoch have."""
+    place.mkdir()
+    layers = []
+    for name, content in (("base", b"one"), ("extension", b"two")):
+        source, mounted = place / f"{name}.source", place / name
+        put(source / "folder/file", content)
+        put(source / "folder/same")
+        for path in (*sorted(source.rglob("*"), reverse=True), source):
+            os.utime(path, (1, 1))
+        run("mkfs.erofs", "-T", "1600000000", place / f"{name}.image", source)
+        mounted.mkdir()
+        run("mount", "-t", "erofs", "-o", "loop", place / f"{name}.image", mounted)
+        layers.append(mounted)
+    beneath, extension = layers
+    assert (beneath / "folder/file").stat().st_ino == (extension / "folder/file").stat().st_ino
+    run("mount", "-t", "overlay", "sysext", "-o", f"lowerdir={extension}:{beneath}", beneath)
+    mount = Host().kernel.mounts().stack(str(beneath))[-1]
+    with Host().kernel.views(mount) as views:
+        assert kinds(look(Host(), mount, views, workers=1)) == {"folder/file": "modified"}
+
+
+# --- the upper -------------------------------------------------------------------------------------------------------
+
+
+@pitfall()
+def uppers_with_odd_names_are_found(place: Path) -> None:
+    from ovlay.model import Access
+
+    for number, name in enumerate(("sp ace", "com,ma", "back\\slash", "co:lon", "new\nline", "b\\,oth", "a,workdir=b")):
+        scratch = base(place / str(number), lambda d: put(d / "file") and None)
+        upper, work = scratch.work / name, scratch.work / "work"
+        upper.mkdir()
+        work.mkdir()
+        shown = str(scratch.target)
+        Host().kernel.mount_overlay(
+            shown, lower=[shown], upper=str(upper), work=str(work), access=Access.READ_WRITE, source="ovlay"
+        )
+        put(scratch.target / "new")
+        expect(overlay_on(scratch), {"new": "added"})
+
+
+@pitfall()
+def decoys_are_not_taken_for_the_upper(place: Path) -> None:
+    scratch = base(place, lambda d: put(d / "file") and None)
+    mount_overlay(scratch, Topology(options=options()))
+    put(scratch.target / "new")
+    backup = place / "backup"
+    run("cp", "-a", scratch.work / "upper", backup)
+    mount = overlay_on(scratch)
+    decoys = (str(backup), str(scratch.target), str(scratch.work), "/", "/proc/self/fd/13/upper", str(place / "none"))
+    for decoy in decoys:
+        assert not Host().kernel.is_upper(mount, decoy), decoy
+    with Host().kernel.views(mount, decoys) as views:
+        assert views.upper is not None
+        assert os.fstat(views.upper).st_ino == (scratch.work / "upper").stat().st_ino
+    assert Host().kernel.is_upper(mount, str(scratch.work / "upper"))
+
+
+@pitfall(root=True)
+def an_upper_that_was_moved_is_found_by_its_handle(place: Path) -> None:
+    scratch = base(place, lambda d: put(d / "file") and None, Topology("ext4 -I 256"))
+    mount_overlay(scratch, Topology())
+    put(scratch.target / "new")
+    os.rename(scratch.work / "upper", scratch.work / "elsewhere")
+    expect(overlay_on(scratch), {"new": "added"})
+
+
+@pitfall()
+def an_overlay_over_another_directory_than_its_lower_is_compared_with_what_it_covers(place: Path) -> None:
+    scratch = base(place, lambda d: put(d / "covered") and None)
+    lower, upper, work = (scratch.work / name for name in ("lower", "upper", "work"))
+    for directory in (lower, upper, work):
+        directory.mkdir()
+    put(lower / "from-lower")
+    shown = f"lowerdir={lower},upperdir={upper},workdir={work}"
+    run("mount", "-t", "overlay", "ovlay", "-o", ",".join(filter(None, (shown, options()))), scratch.target)
+    put(scratch.target / "new")
+    expect(overlay_on(scratch), {"covered": "deleted", "from-lower": "added", "new": "added"})
+
+
+# --- the walk --------------------------------------------------------------------------------------------------------
+
+
+@pitfall()
+def depth_beyond_the_descriptors_does_no_harm(place: Path) -> None:
+    levels = 700
+
+    def fill(d: Path) -> None:
+        here = os.open(d, os.O_RDONLY)
+        for name in ("deep", "gone", "whole"):
+            os.mkdir(name, dir_fd=here)
+            below = os.open(name, os.O_RDONLY, dir_fd=here)
+            for _ in range(levels):
+                os.mkdir("d", dir_fd=below)
+                deeper = os.open("d", os.O_RDONLY, dir_fd=below)
+                os.close(below)
+                below = deeper
+            os.close(os.open("leaf", os.O_WRONLY | os.O_CREAT, dir_fd=below))
+            os.close(below)
+
+    def at_the_end(top: Path, do: Callable[[int], None]) -> None:
+        here = os.open(top, os.O_RDONLY)
+        for _ in range(levels):
+            deeper = os.open("d", os.O_RDONLY, dir_fd=here)
+            os.close(here)
+            here = deeper
+        do(here)
+        os.close(here)
+
+    scratch = base(place, fill)
+    mount_overlay(scratch, Topology(options=options()))
+    at_the_end(scratch.target / "deep", lambda d: os.close(os.open("new", os.O_WRONLY | os.O_CREAT, dir_fd=d)))
+    at_the_end(scratch.target / "gone", lambda d: os.unlink("leaf", dir_fd=d))
+    subprocess.run(["rm", "-rf", scratch.target / "whole"], check=True)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+    mount = overlay_on(scratch)
+    deep = "/d" * levels
+    with Host().kernel.views(mount) as views:
+        for way, changes in seen(mount, views).items():
+            found = kinds(changes)
+            assert changes.errors == {}, way
+            assert found.pop(f"deep{deep}/new") == "added", way
+            assert found.pop(f"gone{deep}/leaf") == "deleted", way
+            assert len(found) == levels + 2, way
+            assert set(found.values()) == {"deleted"}, way
+    run("umount", scratch.target)
+    subprocess.run(["rm", "-rf", *scratch.target.iterdir()], check=True)
+    subprocess.run(["rm", "-rf", scratch.work], check=False, capture_output=True)
+
+
+@pitfall()
+def a_tree_that_changes_meanwhile_is_no_crash(place: Path) -> None:
+    def fill(d: Path) -> None:
+        for number in range(200):
+            put(d / f"folder{number % 20}/file{number}")
+
+    scratch = base(place, fill)
+    mount_overlay(scratch, Topology(options=options()))
+    ended = threading.Event()
+
+    def disturb() -> None:
+        number = 0
+        while not ended.is_set():
+            number += 1
+            folder = scratch.target / f"folder{number % 20}"
+            put(folder / f"new{number % 50}/deep/file", b"x" * (number % 5000))
+            put(folder / f"file{number % 200}", b"y" * (number % 9000))
+            shutil.rmtree(folder / f"new{(number + 25) % 50}", ignore_errors=True)
+            if number % 7 == 0:
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.symlink_to("/")
+                folder.unlink()
+
+    thread = threading.Thread(target=disturb)
+    thread.start()
+    try:
+        mount = overlay_on(scratch)
+        with Host().kernel.views(mount) as views:
+            for _ in range(30):
+                for changes in seen(mount, views).values():
+                    assert changes.complete == (not changes.errors)
+                    assert not any(change.path.startswith(("etc", "proc")) for change in changes.changes)
+    finally:
+        ended.set()
+        thread.join()
+
+
+@pitfall()
+def links_are_not_followed_out_of_the_tree(place: Path) -> None:
+    def fill(d: Path) -> None:
+        put(d / "folder/file")
+        (d / "link").symlink_to("/etc")
+        put(d / "other/file")
+
+    scratch = base(place, fill)
+    mount_overlay(scratch, Topology(options=options()))
+    shutil.rmtree(scratch.target / "folder")
+    (scratch.target / "folder").symlink_to("/etc")
+    (scratch.target / "link").unlink()
+    put(scratch.target / "link/file")
+    answer = {"folder": "type-changed", "folder/file": "deleted", "link": "type-changed", "link/file": "added"}
+    expect(overlay_on(scratch), answer)
+
+
+@pitfall()
+def mounts_below_are_left_out(place: Path) -> None:
+    scratch = base(place, lambda d: [put(d / f"{name}/file") for name in ("below", "beside")] and None)
+    mount_overlay(scratch, Topology(options=options()))
+    put(scratch.target / "below/hidden")
+    run("mount", "-t", "tmpfs", "tmpfs", scratch.target / "below")
+    put(scratch.target / "below/elsewhere")
+    put(scratch.target / "beside/file", b"other\n")
+    expect(overlay_on(scratch), {"below/hidden": "added", "beside/file": "modified"})
+
+
+@pitfall()
+def only_the_paths_that_were_asked_for(place: Path) -> None:
+    def fill(d: Path) -> None:
+        for name in ("a/deep/one", "a/deep/two", "ab/one", "gone/deep/one", "gone/two"):
+            put(d / name)
+
+    scratch = base(place, fill)
+    mount_overlay(scratch, Topology(options=options()))
+    for name in ("a/deep/one", "a/deep/two", "ab/one"):
+        put(scratch.target / name, b"other\n")
+    shutil.rmtree(scratch.target / "gone")
+    (scratch.target / "a").chmod(0o700)
+    mount = overlay_on(scratch)
+    answers = {
+        ("a/deep/one",): {"a/deep/one"},
+        ("a",): {"a", "a/deep/one", "a/deep/two"},
+        ("gone/deep", "ab/one"): {"gone/deep", "gone/deep/one", "ab/one"},
+        ("none",): set(),
+        (".",): {"a", "a/deep/one", "a/deep/two", "ab/one", "gone", "gone/deep", "gone/deep/one", "gone/two"},
+    }
+    with Host().kernel.views(mount) as views:
+        for paths, answer in answers.items():
+            for side in (views, views._replace(upper=None)):
+                assert kinds(look(Host(), mount, side, paths=paths, workers=1)).keys() == answer, paths
+
+
+@pitfall()
+def workers_that_are_killed_change_nothing(place: Path) -> None:
+    from ovlay.changes import workers
+
+    def fill(d: Path) -> None:
+        for number in range(60):
+            put(d / f"folder{number}/deep/file")
+
+    scratch = base(place, fill)
+    mount_overlay(scratch, Topology(options=options()))
+    for number in range(60):
+        put(scratch.target / f"folder{number}/deep/file", b"other\n")
+    workers._ALONE = 0.0
+    parent, work = os.getpid(), workers._work
+
+    def killed(*arguments: object) -> None:
+        if os.getpid() != parent:
+            os.kill(os.getpid(), 9)
+        time.sleep(0.05)
+        work(*arguments)  # type: ignore[arg-type]
+
+    workers._work = killed
+    mount = overlay_on(scratch)
+    with Host().kernel.views(mount) as views:
+        changes = look(Host(), mount, views, workers=3)
+    assert kinds(changes) == {f"folder{number}/deep/file": "modified" for number in range(60)}
+
+
+@pitfall(root=True)
+def hashes_are_those_of_the_content(place: Path) -> None:
+    import hashlib
+
+    def fill(d: Path) -> None:
+        put(d / "file", b"one")
+        put(d / "gone", b"two")
+        (d / "link").symlink_to("file")
+
+    scratch = base(place, fill)
+    mount_overlay(scratch, Topology())
+    put(scratch.target / "file", b"1")
+    (scratch.target / "gone").unlink()
+    (scratch.target / "link").unlink()
+    put(scratch.target / "new", b"three")
+    mount = overlay_on(scratch)
+    with Host().kernel.views(mount) as views:
+        found = look(Host(), mount, views, workers=1, hashes=True)
+    digests = {
+        c.path: (c.before.sha256 if c.before else None, c.after.sha256 if c.after else None) for c in found.changes
+    }
+    one, two, three, other = (hashlib.sha256(text).hexdigest() for text in (b"one", b"two", b"three", b"1"))
+    assert digests == {"file": (one, other), "gone": (two, None), "link": (None, None), "new": (None, three)}
+
+
+@pitfall(root=True)
+def memory_and_time_do_not_grow_with_the_base(place: Path) -> None:
+    """Of a directory that the upper does not name nothing is read: its access time stays."""
+    scratch = base(place, lambda d: [put(d / f"{name}/deep/file") for name in ("a", "b")] and None)
+    run("mount", "-o", "remount,strictatime", scratch.work)
+    mount_overlay(scratch, Topology())
+    put(scratch.target / "a/deep/file", b"other\n")
+    mount = overlay_on(scratch)
+    with Host().kernel.views(mount) as views:
+        before = os.stat("b/deep", dir_fd=views.lower).st_atime_ns
+        time.sleep(0.03)
+        look(Host(), mount, views, workers=1)
+        assert os.stat("b/deep", dir_fd=views.lower).st_atime_ns == before
+
+
+if __name__ == "__main__":
+    os.umask(0o022)
+    PITFALLS[sys.argv[1]](Path(sys.argv[2]))
