@@ -37,6 +37,7 @@ def files(page: str) -> dict[str, str]:
 
 def run(argv: list[str], folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("OVLAY_", "PYTEST_"))}
+    kept["PYTEST_DEBUG_TEMPROOT"] = str(folder)  # else an inner pytest cleans up after all the runs before
     return subprocess.run(
         argv, cwd=folder, env={**kept, **environment}, capture_output=True, text=True, check=False, timeout=300
     )
