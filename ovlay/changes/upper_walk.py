@@ -139,7 +139,8 @@ class UpperWalk(Comparison):
                 return
             new = os.open(name, FILE, dir_fd=upper)
             try:
-                if self._metacopy and self._judge_file(new).own_way:
+                # Without blocks it may be one whose data stayed in the lower, whatever the mount's options are by now.
+                if (self._metacopy or now.st_blocks == 0) and self._judge_file(new).own_way:
                     self._name_by_view(path, name, lower, depth)
                     return
                 old = os.open(name, FILE, dir_fd=lower)

@@ -21,7 +21,8 @@ from ovlay.host import Host
 from tests.changes.inside import truth
 from tests.changes.topologies import TOPOLOGIES, Scratch, make_base, mount_overlay, run
 
-# No link leads out of the tree: edits go through links. Few names, so that edits meet; one is a prefix of another, one is no UTF-8.
+# No link leads out of the tree: edits go through links.
+# Few names, so that edits meet; one is a prefix of another, one is no UTF-8.
 NAMES = st.sampled_from(["a", "b", "ab", "d", "d.x", os.fsdecode(b"\xff")])
 PATHS = st.lists(NAMES, min_size=1, max_size=4).map("/".join)
 CONTENTS = st.sampled_from([b"", b"x", b"y", b"one\n", b"two\n", b"x" * 5000, b"x" * 4999 + b"y", b"z" * 70_000])

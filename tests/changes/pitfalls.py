@@ -15,6 +15,7 @@ import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest import mock
 
 from ovlay.changes.find import look
 from ovlay.host import Host
@@ -63,7 +64,7 @@ def put(path: Path, content: bytes = b"content\n") -> Path:
     return path
 
 
-def base(place: Path, fill: Callable[[Path], None], topology: Topology | None = None) -> Scratch:
+def base(place: Path, fill: Callable[[Path], object], topology: Topology | None = None) -> Scratch:
     scratch = Scratch(place)
     make_base(scratch, topology or Topology(), fill)
     time.sleep(0.03)
@@ -101,7 +102,7 @@ def raw_whiteouts_in_the_lower_are_not_there(place: Path) -> None:
 
 @pitfall(root=True)
 def whiteouts_that_are_attributes_and_whiteouts_over_nothing(place: Path) -> None:
-    scratch = base(place, lambda d: [put(d / f"folder/{name}") for name in ("file", "hidden")] and None)
+    scratch = base(place, lambda d: [put(d / f"folder/{name}") for name in ("file", "hidden")])
     folder = scratch.work / "upper/folder"
     folder.mkdir(parents=True)
     os.setxattr(folder, "trusted.overlay.opaque", b"x")
@@ -162,7 +163,7 @@ def uppers_with_odd_names_are_found(place: Path) -> None:
     from ovlay.model import Access
 
     for number, name in enumerate(("sp ace", "com,ma", "back\\slash", "co:lon", "new\nline", "b\\,oth", "a,workdir=b")):
-        scratch = base(place / str(number), lambda d: put(d / "file") and None)
+        scratch = base(place / str(number), lambda d: put(d / "file"))
         upper, work = scratch.work / name, scratch.work / "work"
         upper.mkdir()
         work.mkdir()
@@ -176,7 +177,7 @@ def uppers_with_odd_names_are_found(place: Path) -> None:
 
 @pitfall()
 def decoys_are_not_taken_for_the_upper(place: Path) -> None:
-    scratch = base(place, lambda d: put(d / "file") and None)
+    scratch = base(place, lambda d: put(d / "file"))
     mount_overlay(scratch, Topology(options=options()))
     put(scratch.target / "new")
     backup = place / "backup"
@@ -193,7 +194,7 @@ def decoys_are_not_taken_for_the_upper(place: Path) -> None:
 
 @pitfall(root=True)
 def an_upper_that_was_moved_is_found_by_its_handle(place: Path) -> None:
-    scratch = base(place, lambda d: put(d / "file") and None, Topology("ext4 -I 256"))
+    scratch = base(place, lambda d: put(d / "file"), Topology("ext4 -I 256"))
     mount_overlay(scratch, Topology())
     put(scratch.target / "new")
     os.rename(scratch.work / "upper", scratch.work / "elsewhere")
@@ -202,7 +203,7 @@ def an_upper_that_was_moved_is_found_by_its_handle(place: Path) -> None:
 
 @pitfall()
 def an_overlay_over_another_directory_than_its_lower_is_compared_with_what_it_covers(place: Path) -> None:
-    scratch = base(place, lambda d: put(d / "covered") and None)
+    scratch = base(place, lambda d: put(d / "covered"))
     lower, upper, work = (scratch.work / name for name in ("lower", "upper", "work"))
     for directory in (lower, upper, work):
         directory.mkdir()
@@ -319,7 +320,7 @@ def links_are_not_followed_out_of_the_tree(place: Path) -> None:
 
 @pitfall()
 def mounts_below_are_left_out(place: Path) -> None:
-    scratch = base(place, lambda d: [put(d / f"{name}/file") for name in ("below", "beside")] and None)
+    scratch = base(place, lambda d: [put(d / f"{name}/file") for name in ("below", "beside")])
     mount_overlay(scratch, Topology(options=options()))
     put(scratch.target / "below/hidden")
     run("mount", "-t", "tmpfs", "tmpfs", scratch.target / "below")
@@ -375,9 +376,8 @@ def workers_that_are_killed_change_nothing(place: Path) -> None:
         time.sleep(0.05)
         work(*arguments)  # type: ignore[arg-type]
 
-    workers._work = killed
     mount = overlay_on(scratch)
-    with Host().kernel.views(mount) as views:
+    with Host().kernel.views(mount) as views, mock.patch.object(workers, "_work", killed):
         changes = look(Host(), mount, views, workers=3)
     assert kinds(changes) == {f"folder{number}/deep/file": "modified" for number in range(60)}
 
@@ -410,7 +410,7 @@ def hashes_are_those_of_the_content(place: Path) -> None:
 @pitfall(root=True)
 def memory_and_time_do_not_grow_with_the_base(place: Path) -> None:
     """Of a directory that the upper does not name nothing is read: its access time stays."""
-    scratch = base(place, lambda d: [put(d / f"{name}/deep/file") for name in ("a", "b")] and None)
+    scratch = base(place, lambda d: [put(d / f"{name}/deep/file") for name in ("a", "b")])
     run("mount", "-o", "remount,strictatime", scratch.work)
     mount_overlay(scratch, Topology())
     put(scratch.target / "a/deep/file", b"other\n")

@@ -54,7 +54,7 @@ def run(*command: str | os.PathLike[str]) -> None:
         raise OSError(f"{command}: {done.stdout}{done.stderr}")
 
 
-def make_base(scratch: Scratch, topology: Topology, fill: Callable[[Path], None]) -> None:
+def make_base(scratch: Scratch, topology: Topology, fill: Callable[[Path], object]) -> None:
     """Put a filled filesystem on the target, and one for the upper beside it."""
     scratch.target.mkdir(parents=True)
     scratch.work.mkdir()
