@@ -182,6 +182,26 @@ def test_an_upper_that_no_path_leads_to_is_reset(boot: Callable[[Recipe], LabHos
     assert host.run("python3", "-I", "-", stdin=SCAN).stdout in ("", ".: mtime\n")
 
 
+@pytest.mark.usefixtures("sources")
+def test_a_hotfix_is_reset_for_good(host: LabHost) -> None:
+    """On a plain layout nothing but the writable deployment is beneath it after a reboot."""
+    host.run("python3", "-I", "-", stdin=SCAN)
+    host.sh("cp /run/before /var/before")
+    host.ovlay("enable", "--yes", "--persistent")
+    edit(host)
+    host.ovlay("revert", "--yes", "bin/sort", "bin/head", "bin/tail", "bin/ls")  # a boot needs them
+    host.reboot()
+    stamps = host.sh(STAMPS)
+    host.ovlay("reset", "--yes")
+    for _ in range(2):
+        host.sh("cp /var/before /run/before")
+        left = host.run("python3", "-I", "-", stdin=SCAN).stdout.splitlines()
+        assert [line for line in left if not line.endswith(": mtime") or host.recipe.layout.value == "plain"] == []
+        assert host.sh(STAMPS) == stamps
+        host.reboot()
+    assert host.ovlay("reset", "--fresh", "--yes", check=False).status == 5
+
+
 @pytest.mark.parametrize("recipe", [TRIXIE, FORKY], ids=["trixie", "forky"])
 def test_what_an_extension_brings_is_no_change_to_be_undone(boot: Callable[[Recipe], LabHost], recipe: Recipe) -> None:
     host = boot(recipe)
