@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ovlay.changes.classify import Comparison, Task
 
 _ALONE = 0.006  # seconds: what is over sooner is not worth a fork
+_LEVELS, _FEW = 2, 32  # how deep one piece of work goes meanwhile; fewer pieces cannot be shared well
 _PIECES, _NUMBER = 512, 4  # with numbers of so many bytes they fit into a pipe of any size
 
 
@@ -31,14 +32,19 @@ def carry_out(walk: Comparison, begin: Task, *, workers: int | None = None) -> N
 
 
 def _begin(walk: Comparison) -> None:
-    """Walk for a while, level by level, so that the pieces that are left are many and of one size."""
+    """Walk for a while, a few levels at a time, so that the pieces that are left are many and none is very large."""
     until, usual = time.monotonic() + _ALONE, walk.deepest
     walk.deepest = 0
+    walk.step(walk.tasks.pop())
+    walk.deepest = _LEVELS
     while walk.tasks and time.monotonic() < until:
-        level, walk.tasks = walk.tasks, []
-        while level and time.monotonic() < until:
-            walk.step(level.pop())
-        walk.tasks += level
+        walk.step(walk.tasks.pop())
+    walk.deepest = 0
+    for _ in range(_LEVELS):
+        if 1 < len(walk.tasks) < _FEW:
+            few, walk.tasks = walk.tasks, []
+            for task in few:
+                walk.step(task)
     walk.deepest = usual
 
 
