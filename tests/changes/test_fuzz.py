@@ -10,6 +10,7 @@ import pytest
 
 from tests.changes.test_topologies import ROOT, reason_to_skip, unshared
 from tests.changes.topologies import TOPOLOGIES
+from tests.lacking import lacking
 
 
 @pytest.mark.parametrize(
@@ -23,7 +24,7 @@ from tests.changes.topologies import TOPOLOGIES
 )
 def test_random_edits(name: str, examples: int) -> None:
     if reason := reason_to_skip(name):
-        pytest.skip(reason)
+        lacking(reason)
     with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="ovlay-changes-") as place:
         command = [sys.executable, "-m", "tests.changes.fuzz", name, f"{place}/run", str(examples)]
         done = subprocess.run(

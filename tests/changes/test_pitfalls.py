@@ -13,6 +13,7 @@ import pytest
 from tests.changes.pitfalls import PITFALLS, ROOT
 from tests.changes.test_topologies import ROOT as CHECKOUT
 from tests.changes.test_topologies import unshared
+from tests.lacking import lacking
 
 BY_ROOT = [pytest.param(name, marks=pytest.mark.lab) for name in PITFALLS if name in ROOT]
 BY_ANYONE = [pytest.param(name, marks=pytest.mark.kernel) for name in PITFALLS if name not in ROOT]
@@ -21,12 +22,12 @@ BY_ANYONE = [pytest.param(name, marks=pytest.mark.kernel) for name in PITFALLS i
 @pytest.mark.parametrize("name", [*BY_ANYONE, *BY_ROOT])
 def test_pitfall(name: str) -> None:
     if name in ROOT and os.geteuid() != 0:
-        pytest.skip("needs root")
+        lacking("needs root")
     unshare = unshared(root=name in ROOT)
     if subprocess.run([*unshare, "true"], check=False, capture_output=True).returncode:
-        pytest.skip("namespaces cannot be made here")
+        lacking("namespaces cannot be made here")
     if "images" in name and shutil.which("mkfs.erofs") is None:
-        pytest.skip("not installed: mkfs.erofs")
+        lacking("not installed: mkfs.erofs")
     with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="ovlay-changes-") as place:
         command = [sys.executable, "-W", "error", "-m", "tests.changes.pitfalls", name, f"{place}/run"]
         done = subprocess.run([*unshare, *command], cwd=CHECKOUT, check=False, capture_output=True, text=True)

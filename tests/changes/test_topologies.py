@@ -16,6 +16,7 @@ import pytest
 
 from tests.changes.cases import CASES, NEEDS
 from tests.changes.topologies import TOPOLOGIES
+from tests.lacking import lacking
 
 ROOT = Path(__file__).parents[2]
 UNKNOWN_TO_THE_COMPARISON = {"immutable_and_append_only"}  # it knows no flags: only the expectation tells
@@ -57,7 +58,7 @@ def report(name: str) -> dict[str, Any]:
 def seen(request: pytest.FixtureRequest) -> dict[str, Any]:
     name: str = request.param
     if reason := reason_to_skip(name):
-        pytest.skip(reason)
+        lacking(reason)
     return {**report(name), "topology": TOPOLOGIES[name]}
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from tests.lab.host import UNDER_TEST, LabHost
 from tests.lab.recipe import Image, Layout, Recipe, made, missing_tools
+from tests.lacking import lacking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ _LAUNCH = f"""#!/usr/bin/python3 -I
 import sys
 sys.path.insert(0, "{UNDER_TEST}")
 from ovlay.cli.main import main
+from tests.lacking import lacking
 sys.exit(main())
 """
 
@@ -41,16 +43,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def lab() -> None:
-    """Skip where the lab cannot be or was not asked for; fail where it must be (``OVLAY_LAB_REQUIRED=1``)."""
-    required = os.environ.get("OVLAY_LAB_REQUIRED") == "1"
-    lacking = ", ".join(missing_tools())
-    reason = "needs root" if os.geteuid() != 0 else f"not installed: {lacking}" if lacking else ""
-    if reason and required:
-        pytest.fail(f"the lab is required: {reason}")
-    if reason:
-        pytest.skip(reason)
-    if not required and os.environ.get("OVLAY_LAB") != "1":
-        pytest.skip("it makes hosts of Debian packages, which takes minutes: set OVLAY_LAB=1, or run tox -e lab")
+    """Skip where the lab cannot be; fail where it must be (``OVLAY_LAB_REQUIRED=1``)."""
+    if os.geteuid() != 0:
+        lacking("needs root")
+    if missing := missing_tools():
+        lacking(f"not installed: {', '.join(missing)}")
 
 
 @pytest.fixture(scope="session")
