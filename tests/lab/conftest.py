@@ -28,7 +28,6 @@ _LAUNCH = f"""#!/usr/bin/python3 -I
 import sys
 sys.path.insert(0, "{UNDER_TEST}")
 from ovlay.cli.main import main
-from tests.lacking import lacking
 sys.exit(main())
 """
 
