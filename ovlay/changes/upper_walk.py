@@ -17,6 +17,7 @@ from ovlay.changes.classify import (
     DIRECTORY,
     METADATA,
     MODIFIED,
+    TOUCHED,
     TYPE_CHANGED,
     Comparison,
     descend,
@@ -116,7 +117,7 @@ class UpperWalk(Comparison):
         ):
             self.add(path, METADATA, now, was)
         elif self._everything:
-            self.same(path, now, was)
+            self._touched(path, now, was)
         return judgement.moved
 
     # --- everything else ---------------------------------------------------------------------------------------
@@ -190,7 +191,7 @@ class UpperWalk(Comparison):
         ):
             self.add(path, METADATA, now, was)
         elif self._everything:
-            self.same(path, now, was)
+            self._touched(path, now, was)
 
     def _note_origin(self, path: str, name: str, upper: int, now: os.stat_result) -> None:
         """What an added file was copied up from; it was another name then."""
@@ -245,6 +246,11 @@ class UpperWalk(Comparison):
             os.close(merged)
 
     # --- results -----------------------------------------------------------------------------------------------
+
+    def _touched(self, path: str, now: os.stat_result, was: os.stat_result) -> None:
+        """It is in the upper and the same, whatever its time stamps say; the root is in the upper of every overlay."""
+        if path != ".":
+            self.rows.append((path, TOUCHED, was[:7], now[:7]))
 
     def add(self, path: str, kind: int, now: os.stat_result | None, was: os.stat_result | None) -> None:
         """Keep a change. On a real host the modes are what they seem."""
