@@ -48,7 +48,8 @@ if TYPE_CHECKING:
     )
     from ovlay.overlay import Outcome, Overlay, detect
     from ovlay.overlay import open_overlay as open  # noqa: A004
-    from ovlay.plan.step import Plan, Step
+    from ovlay.plan.plan import Plan
+    from ovlay.plan.step import Step
     from ovlay.requests import InstallFile
 
 __version__ = "0.1.0.dev0"
@@ -88,7 +89,8 @@ _HOME = {
         "Status",
     ),
     "ovlay.overlay": ("Outcome", "Overlay", "detect", "open"),
-    "ovlay.plan.step": ("Plan", "Step"),
+    "ovlay.plan.plan": ("Plan",),
+    "ovlay.plan.step": ("Step",),
     "ovlay.requests": ("InstallFile",),
 }
 

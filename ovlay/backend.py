@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from ovlay.host import Host
     from ovlay.kernel import Mount
     from ovlay.model import Anomaly, Base, Layer, Probe, Status
-    from ovlay.plan.step import Plan, Step
+    from ovlay.plan.plan import Plan
+    from ovlay.plan.step import Step
     from ovlay.requests import InstallFile
 
 
@@ -183,7 +184,7 @@ class Backend(abc.ABC):
         Raises `StateForbids` where there is no safe way.
         """
         from ovlay.plan.mounting import SetAccess
-        from ovlay.plan.step import Plan
+        from ovlay.plan.plan import Plan
 
         overlay = status.overlay
         assert overlay is not None
@@ -204,7 +205,7 @@ class Backend(abc.ABC):
         """Unmount, and remove what was in the overlay where its upper is ovlay's own and not there to stay."""
         import posixpath
 
-        from ovlay.plan.step import Plan
+        from ovlay.plan.plan import Plan
         from ovlay.plan.steps import DiscardUpper, Unmount
 
         overlay = status.overlay

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ovlay.holders import Holders
     from ovlay.host import Host
     from ovlay.model import Status
-    from ovlay.plan.step import Plan
+    from ovlay.plan.plan import Plan
     from ovlay.requests import InstallFile
     from ovlay.salvage import Salvage
 
@@ -142,7 +142,7 @@ class Overlay:
         """
         if not fresh:
             return self._carry_out(self.backend.plan_reset, confirm)
-        from ovlay.plan.step import Plan
+        from ovlay.plan.plan import Plan
 
         mode = self.status().mode
         gone = self._carry_out(lambda: self.backend.plan_reset(fresh=True), confirm)

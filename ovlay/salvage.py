@@ -16,8 +16,8 @@ from ovlay.changes.change import Attributes, Change, ChangeKind, type_word
 from ovlay.changes.content import FILE, as_shown, listed, same_content
 from ovlay.errors import InvalidInput, NotPermitted, OvlayError
 from ovlay.files.copying import DIRECTORY, is_whiteout, look
+from ovlay.plan.plan import Plan
 from ovlay.plan.salvaging import PRIVATE, CopyOut, is_marked, opened_upper
-from ovlay.plan.step import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

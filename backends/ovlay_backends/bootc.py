@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ovlay.host import Host
     from ovlay.kernel import Mount
     from ovlay.model import Anomaly, Base, Layer, Status
-    from ovlay.plan.step import Plan
+    from ovlay.plan.plan import Plan
 
 READ_ONLY_SINCE = "1.15.0"
 """The first bootc with ``usr-overlay --read-only``."""
@@ -175,7 +175,7 @@ class ComposefsSide(Backend):
         return root_anomalies(self.host, self.target, overlay)
 
     def plan_enable(self, mode: Mode) -> Plan:
-        from ovlay.plan.step import Plan
+        from ovlay.plan.plan import Plan
         from ovlay.plan.steps import MountWithTool
         from ovlay.uppers import clean_up, own_overlay
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from ovlay.host import Host
     from ovlay.kernel import Mount
     from ovlay.model import Status
-    from ovlay.plan.step import Plan, Step
+    from ovlay.plan.plan import Plan
+    from ovlay.plan.step import Step
 
 _MODES = frozenset(
     {
@@ -58,7 +59,7 @@ class FakeBackend(Backend):
         return Persistence.PERSISTENT if kept else Persistence.TRANSIENT
 
     def plan_enable(self, mode: Mode) -> Plan:
-        from ovlay.plan.step import Plan
+        from ovlay.plan.plan import Plan
         from ovlay.uppers import clean_up, own_overlay
 
         self._demand_simulated()

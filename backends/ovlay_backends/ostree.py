@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from ovlay.host import Host
     from ovlay.kernel import Mount
     from ovlay.model import Base, Layer, Status
-    from ovlay.plan.step import Plan, Step
+    from ovlay.plan.plan import Plan
+    from ovlay.plan.step import Step
 
 _HOTFIX_UPPER = ".usr-ovl-upper"
 
@@ -155,7 +156,7 @@ class OstreeBackend(Backend):
     # --- plans -------------------------------------------------------------------------------------------------
 
     def plan_enable(self, mode: Mode) -> Plan:
-        from ovlay.plan.step import Plan
+        from ovlay.plan.plan import Plan
         from ovlay.plan.steps import MountWithTool
         from ovlay.uppers import clean_up, own_overlay
 
@@ -180,7 +181,7 @@ class OstreeBackend(Backend):
         return Plan((*clean_up(self.host), *steps), warnings=self._fate(mode))
 
     def plan_unmount(self, *, lazy: bool) -> Plan:
-        from ovlay.plan.step import Plan
+        from ovlay.plan.plan import Plan
         from ovlay.plan.steps import ClearFlag, DiscardUpper, SealBeneath, Unmount
 
         status = self.status()

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from ovlay.kernel import Mount
     from ovlay.model import Layer, Status
-    from ovlay.plan.step import Plan, Step
+    from ovlay.plan.plan import Plan
+    from ovlay.plan.step import Step
 
 _RECORD = "base.json"
 _NAME_LIMIT = 200  # bytes; a name on a filesystem has at most 255
@@ -84,7 +85,7 @@ class OverlayfsBackend(Backend):
     # --- plans -------------------------------------------------------------------------------------------------
 
     def plan_enable(self, mode: Mode) -> Plan:
-        from ovlay.plan.step import Plan
+        from ovlay.plan.plan import Plan
         from ovlay.uppers import clean_up, own_overlay
 
         self.demand_mode(mode)

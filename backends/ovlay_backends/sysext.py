@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from ovlay.kernel import Mount
     from ovlay.model import Base, Layer, Status
-    from ovlay.plan.step import Plan, Step
+    from ovlay.plan.plan import Plan
+    from ovlay.plan.step import Step
 
 EXTENSION = "/run/extensions/ovlay"
 """The empty extension; /run is empty after a reboot."""
@@ -106,7 +107,7 @@ class SysextBackend(Backend):
     # --- plans -------------------------------------------------------------------------------------------------
 
     def plan_enable(self, mode: Mode) -> Plan:
-        from ovlay.plan.step import Plan
+        from ovlay.plan.plan import Plan
         from ovlay.plan.steps import AddExtension, MountTmpfs, MountWithTool
         from ovlay.uppers import tmpfs_size
 
@@ -134,7 +135,7 @@ class SysextBackend(Backend):
         return Plan(tuple(steps), warnings=warnings)
 
     def plan_unmount(self, *, lazy: bool) -> Plan:
-        from ovlay.plan.step import Plan
+        from ovlay.plan.plan import Plan
         from ovlay.plan.steps import RemoveExtension, UnmountTmpfs, UnmountWithTool
 
         status = self.status()

@@ -14,8 +14,8 @@ from ovlay.errors import InvalidInput, NoSpace, NotActive, StateForbids, Unsuppo
 from ovlay.files.copying import descend
 from ovlay.files.copying import look as look_at
 from ovlay.model import Persistence
+from ovlay.plan.plan import Plan
 from ovlay.plan.restoring import RestorePaths
-from ovlay.plan.step import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ovlay.cli.options import Options
     from ovlay.cli.terminal import Terminal
     from ovlay.overlay import Outcome, Overlay
-    from ovlay.plan.step import Plan
+    from ovlay.plan.plan import Plan
 
 SCHEMA = "ovlay.outcome/1"
 

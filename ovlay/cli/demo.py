@@ -52,7 +52,7 @@ def run(options: Options, terminal: Terminal) -> int:
     """Play the story, print it scene by scene, and clean up after it."""
     from ovlay.cli.changing import show_plan
     from ovlay.cli.signals import terminating
-    from ovlay.plan.step import Plan
+    from ovlay.plan.plan import Plan
 
     if options.backend not in (None, "fake", "overlayfs"):
         raise InvalidInput(f"the demo has no {options.backend!r}", remedy="--backend fake, or --backend overlayfs")

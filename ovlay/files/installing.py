@@ -13,13 +13,14 @@ from ovlay.files.destination import below, opened_parent
 from ovlay.files.source import Content, content_of, opened_source
 from ovlay.model import AnomalyKind, Persistence
 from ovlay.plan.placing import MakeLeadingDirectory, PlaceFile
-from ovlay.plan.step import Plan, Step
+from ovlay.plan.plan import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ovlay.host import Host
     from ovlay.model import Status
+    from ovlay.plan.step import Step
     from ovlay.requests import InstallFile
 
 _SPARE = 1 << 20  # bytes that stay free: directories and attributes take room too

@@ -3,6 +3,7 @@
 A driver returns a `Plan`; `ovlay.plan.execute` runs it. Every step checks after itself that what it did is so.
 """
 
-from ovlay.plan.step import Plan, Step
+from ovlay.plan.plan import Plan
+from ovlay.plan.step import Step
 
 __all__ = ["Plan", "Step"]

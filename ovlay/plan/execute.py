@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ovlay.host import Host
-    from ovlay.plan.step import Plan, Step
+    from ovlay.plan.plan import Plan
+    from ovlay.plan.step import Step
 
 _log = logging.getLogger(__name__)
 _log.addHandler(logging.NullHandler())

@@ -1,9 +1,9 @@
-"""The step, one small change to a host, and the plan, a tuple of steps with what is to be said of them."""
+"""The step: one small change to a host, which describes itself, runs, checks, and turns into JSON and back."""
 
 from __future__ import annotations
 
 import abc
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from ovlay.errors import InvalidInput
@@ -78,54 +78,3 @@ def _decode(kind: str, name: str, hint: Any, value: Any) -> Any:
         if get_origin(choice) is tuple and isinstance(value, list):
             return tuple(_decode(kind, name, get_args(choice)[0], item) for item in value)
     raise InvalidInput(f"step {kind!r}: field {name!r} cannot be {value!r}")
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a driver would do: the steps in their order, and what the user is to know before saying yes.
-
-    A plan with no steps is false: there is nothing to do, and ``reason`` says why.
-    """
-
-    SCHEMA: ClassVar[str] = "ovlay.plan/1"
-
-    steps: tuple[Step, ...] = ()
-    reason: str = ""
-    warnings: tuple[str, ...] = ()
-
-    def __bool__(self) -> bool:
-        return bool(self.steps)
-
-    def describe(self) -> tuple[str, ...]:
-        """A line for each step."""
-        return tuple(step.describe() for step in self.steps)
-
-    def to_json(self) -> dict[str, Any]:
-        """The plan as plain JSON values (schema ``ovlay.plan/1``)."""
-        return {
-            "schema": self.SCHEMA,
-            "reason": self.reason,
-            "warnings": list(self.warnings),
-            "steps": [{"describe": step.describe(), **step.to_json()} for step in self.steps],
-        }
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Plan:
-        """The plan that `to_json` made; raises `InvalidInput` where it is not one, or has a step not known here."""
-        from ovlay.plan.steps import known_steps
-
-        known = known_steps()
-        if not isinstance(document, dict) or document.get("schema") != cls.SCHEMA:
-            raise InvalidInput(f"not a plan of schema {cls.SCHEMA}")
-        listed, warnings, reason = document.get("steps"), document.get("warnings"), document.get("reason")
-        if not isinstance(listed, list) or not isinstance(warnings, list) or not isinstance(reason, str):
-            raise InvalidInput("a plan has a reason, a list of warnings and a list of steps")
-        if not all(isinstance(warning, str) for warning in warnings):
-            raise InvalidInput("the warnings of a plan are texts")
-        steps = []
-        for item in listed:
-            if not isinstance(item, dict) or item.get("step") not in known:
-                raise InvalidInput(f"not a step that is known here: {item!r:.200}")
-            fields_only = {key: value for key, value in item.items() if key != "describe"}
-            steps.append(known[item["step"]].from_json(fields_only))
-        return cls(tuple(steps), reason, tuple(warnings))

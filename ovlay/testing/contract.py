@@ -24,7 +24,7 @@ from ovlay.errors import Busy, StateForbids, Unsupported
 from ovlay.host import Host
 from ovlay.model import Access, AnomalyKind, Mode, Persistence
 from ovlay.plan.execute import execute
-from ovlay.plan.step import Plan
+from ovlay.plan.plan import Plan
 from ovlay.requests import InstallFile
 from ovlay.testing.placing import PlacingContract
 from ovlay.testing.subject import RO, RW, Tree, mount_ids

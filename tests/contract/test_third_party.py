@@ -27,7 +27,7 @@ import posixpath
 
 from ovlay.backend import Backend
 from ovlay.model import Mode, Probe
-from ovlay.plan.step import Plan
+from ovlay.plan.plan import Plan
 from ovlay.plan.steps import DiscardUpper, Unmount
 from ovlay.uppers import own_overlay
 

@@ -198,7 +198,7 @@ def test_a_container_has_another_file_of_that_name(inside: Path) -> None:
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(word, copy)
     inner = f"/{str(target).lstrip('/')}/daemon"
-    process = subprocess.Popen(["chroot", str(root), inner, "60"])
+    process = subprocess.Popen(["/usr/sbin/chroot", str(root), inner, "60"])
     try:
         until = time.monotonic() + 10
         while processes.command(str(process.pid)) != "daemon":

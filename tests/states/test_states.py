@@ -10,7 +10,7 @@ import pytest
 from ovlay.errors import StateForbids
 from ovlay.host import Finished
 from ovlay.model import AnomalyKind, Owner
-from ovlay.plan.step import Plan
+from ovlay.plan.plan import Plan
 from ovlay_backends.bootc import BootcBackend
 from ovlay_backends.deployment import booted_deployment, parse_admin_status
 from ovlay_backends.ostree import OstreeBackend
