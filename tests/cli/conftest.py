@@ -18,9 +18,11 @@ from ovlay import config
 from ovlay.cli.main import main
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ovlay.simulated import SimulatedHost
+
+NO_UTF8 = os.fsdecode(b"no-\xff-utf8")
 
 SCHEMAS = {
     name: json.loads(importlib.resources.files("ovlay").joinpath(f"schemas/ovlay.{name}-1.json").read_text())
@@ -120,3 +122,46 @@ def tool(tmp_path: Path) -> str:
     path = tmp_path / "tool"
     path.write_text("#!/bin/sh\necho hello\n")
     return str(path)
+
+
+def raising(error: BaseException) -> Callable[..., object]:
+    def fail(*_: object, **__: object) -> object:
+        raise error
+
+    return fail
+
+
+def usr(cli: Cli) -> Path:
+    return Path(cli.host.root) / "usr"
+
+
+@pytest.fixture
+def changed(cli: Cli, host: SimulatedHost) -> Cli:
+    """A host on which something of every kind has changed."""
+    with host.kernel.unsealed("/usr") as base:
+        lib = Path(base) / "lib"
+        lib.mkdir()
+        (lib / "text").write_text("one\ntwo\nthree\n")
+        (lib / "meta").write_text("x")
+        (lib / "meta").chmod(0o644)
+        (lib / "binary").write_bytes(b"\0" * 100)
+        (lib / "gone").write_text("gone\n")
+        (lib / "same").write_text("same\n")
+        (lib / "link").symlink_to("text")
+        (lib / "folder").mkdir()
+    cli("enable", "--yes")
+    lib = usr(cli) / "lib"
+    (lib / "text").write_text("one\n2\nthree")
+    (lib / "meta").chmod(0o755)
+    (lib / "binary").write_bytes(b"\0" * 3000)
+    (lib / "gone").unlink()
+    (lib / "same").write_text("same\n")
+    (lib / "link").unlink()
+    (lib / "link").symlink_to("meta")
+    (lib / "folder").rmdir()
+    (lib / "folder").write_text("now a file\n")
+    (lib / "new").mkdir()
+    (lib / "new/a\nb").write_text("x\n")
+    (lib / "new" / NO_UTF8).write_text("y\n")
+    os.mkfifo(lib / "fifo")
+    return cli
