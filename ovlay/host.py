@@ -134,11 +134,17 @@ class Host:
 
     @cached_property
     def state_dir(self) -> str:
-        """What lasts until the next boot: `STATE_DIR`, in a user namespace the user's runtime directory."""
+        """What lasts until the next boot: `STATE_DIR`, in a user namespace the user's runtime directory.
+
+        Where the user has none (XDG_RUNTIME_DIR is not set), it is one of this boot in `data_dir`: never one in /tmp,
+        which somebody else could have made first.
+        """
         if self._scratch is not None:
             return self._scratch + "/state"
         if not self.in_user_namespace:
             return STATE_DIR
+        if not os.environ.get("XDG_RUNTIME_DIR"):
+            return f"{self.data_dir}/boot-{self.boot_id}"
         import platformdirs
 
         return platformdirs.user_runtime_dir("ovlay", appauthor=False)

@@ -157,3 +157,18 @@ def test_os_release_is_read_as_it_is_written(host: Host, tmp_path: Path) -> None
     (tmp_path / "usr/lib").mkdir(parents=True)
     (tmp_path / "usr/lib/os-release").write_text("# x\nID=debian\nVERSION_ID=\"13\"\nNAME='a b'\n\nnothing\n")
     assert fresh.os_release == {"ID": "debian", "VERSION_ID": "13", "NAME": "a b"}
+
+
+def test_a_user_with_no_runtime_directory_gets_one_of_this_boot_and_never_in_tmp(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in (("uid_map", "0 1000 1\n"), ("boot_id", "abc\n")):
+        place = tmp_path / ("proc/self" if name == "uid_map" else "proc/sys/kernel/random")
+        place.mkdir(parents=True)
+        (place / name).write_text(text)
+    monkeypatch.setenv("XDG_STATE_HOME", "/home/me/state")
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    assert Host(str(tmp_path)).state_dir == "/home/me/state/ovlay/boot-abc"
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/1000")
+    assert Host(str(tmp_path)).state_dir == "/run/user/1000/ovlay"
+    assert Host(str(tmp_path)).data_dir == "/home/me/state/ovlay"

@@ -101,7 +101,8 @@ class OstreeBackend(Backend):
 
     def anomalies(self, overlay: Layer | None) -> Iterator[Anomaly]:
         yield from self._of_the_flag(overlay)
-        yield from root_anomalies(self.host, self.target, overlay)
+        if self._deployment is not None:
+            yield from root_anomalies(self.host, self.target, overlay)
         yield from self._left_over()
 
     def _of_the_flag(self, overlay: Layer | None) -> Iterator[Anomaly]:
@@ -161,6 +162,10 @@ class OstreeBackend(Backend):
         from ovlay.uppers import clean_up, own_overlay
 
         self.demand_mode(mode)
+        if self._deployment is None:
+            raise StateForbids(
+                "this host is not booted from an ostree deployment", remedy="`ovlay backends` lists what fits it"
+            )
         status = self.status()
         if status.active:
             return self.plan_change(status, mode)

@@ -141,7 +141,8 @@ def details(status: Status, taken: int | None = None) -> Iterator[str]:
         yield f"    next: {anomaly.remedy}"
     if not status.active:
         words = "ovlay enable" if status.target == "/usr" else f"ovlay enable --target {status.target}"
-        yield _row("enable", f"`{words}` makes it writable")
+        fate = "puts an overlay over it, which can be taken away" if status.writable else "makes it writable"
+        yield _row("enable", f"`{words}` {fate}")
 
 
 def stack_table(status: Status) -> Iterator[str]:
