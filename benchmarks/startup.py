@@ -1,7 +1,8 @@
 """What ovlay costs to start, as ratios to what the same interpreter must do in any case.
 
-Each pair runs interleaved, and the medians are compared: what else the machine does slows both down. A real interpreter
-is measured (``sys.executable -I``), never a version manager's shim. ``--write`` puts the table into docs/benchmarks.md.
+Each pair runs interleaved, and ratios are taken pair by pair: what else the machine does slows both down. A real
+interpreter is measured (``sys.executable -I``), never a version manager's shim. ``--write`` puts the table into
+docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -18,22 +19,21 @@ from typing import NamedTuple
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 
-EMPTY = "pass"
-IMPORT = "import ovlay"
+EMPTY = ("-c", "pass")
+IMPORT = ("-c", "import ovlay")
 # What it needs in any case: the loader of drivers, the options, the output.
-LEAST = "import stevedore.driver, argparse, json"
-STATUS = (
-    "import sys; from ovlay.cli.main import main; sys.exit(main(['status', '--json', '--target', '/var/tmp'{more}]))"
-)
-DETECTED, NAMED = STATUS.format(more=""), STATUS.format(more=", '--backend', 'overlayfs'")
+LEAST = ("-c", "import stevedore.driver, argparse, json")
+# The command as it is installed beside the interpreter.
+DETECTED = (str(Path(sys.executable).with_name("ovlay")), "status", "--json", "--target", "/srv")
+NAMED = (*DETECTED, "--backend", "overlayfs")
 
 
 class Comparison(NamedTuple):
-    """Two programs for the interpreter, and how many times the time of the second the first may take."""
+    """What two runs of the interpreter are given, and how many times the time of the second the first may take."""
 
     name: str
-    measured: str
-    yardstick: str
+    measured: tuple[str, ...]
+    yardstick: tuple[str, ...]
     limit: float
 
 
@@ -55,18 +55,18 @@ class Result(NamedTuple):
     kept: bool
 
 
-def seconds(program: str) -> float:
+def seconds(program: tuple[str, ...]) -> float:
     """The wall-clock time of one run of a program in an interpreter of its own."""
     start = time.perf_counter()
-    subprocess.run([sys.executable, "-I", "-c", program], stdout=subprocess.DEVNULL, check=True)
+    subprocess.run([sys.executable, "-I", *program], stdout=subprocess.DEVNULL, check=True)
     return time.perf_counter() - start
 
 
 def compared(comparison: Comparison, runs: int) -> Result:
-    """Run both programs in turn, and compare their medians."""
+    """Run both programs in turn: the median of the ratios pair by pair, and the medians of their times."""
     pairs = [(seconds(comparison.measured), seconds(comparison.yardstick)) for _ in range(runs + 1)][1:]
     measured, yardstick = (statistics.median(column) for column in zip(*pairs, strict=True))
-    ratio = measured / yardstick
+    ratio = statistics.median(mine / its for mine, its in pairs)
     value = f"{ratio:.2f} x ({measured * 1e3:.1f} ms / {yardstick * 1e3:.1f} ms)"
     return Result(comparison.name, value, f"{comparison.limit:g} x", ratio <= comparison.limit)
 
