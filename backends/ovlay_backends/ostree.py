@@ -162,6 +162,7 @@ class OstreeBackend(Backend):
         from ovlay.uppers import clean_up, own_overlay
 
         self.demand_mode(mode)
+        self.with_path((self.tool,))
         if self._deployment is None:
             raise StateForbids(
                 "this host is not booted from an ostree deployment", remedy="`ovlay backends` lists what fits it"
