@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -71,13 +72,20 @@ def root_attributes(d: Path) -> Generator[None, None, Answer]:
     return dict.fromkeys(("capable", "trusted", "link"), METADATA)
 
 
+def access_list() -> bytes:
+    """What `setfacl -m u:0:r` makes of mode 0644: acl(5), include/uapi/linux/posix_acl_xattr.h."""
+    owner, user, group, mask, other, nobody = 0x01, 0x02, 0x04, 0x10, 0x20, 0xFFFFFFFF
+    entries = ((owner, 6, nobody), (user, 4, 0), (group, 4, nobody), (mask, 4, nobody), (other, 4, nobody))
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+
+
 @case("acl")
 def access_lists(d: Path) -> Generator[None, None, Answer]:
     put(d / "file").chmod(0o644)
     put(d / "folder/file")
     yield
-    subprocess.run(["setfacl", "-m", "u:0:r", d / "file"], check=True)
-    subprocess.run(["setfacl", "-d", "-m", "u:0:r", d / "folder"], check=True)
+    os.setxattr(d / "file", "system.posix_acl_access", access_list())
+    os.setxattr(d / "folder", "system.posix_acl_default", access_list())
     return {"file": METADATA, "folder": METADATA}
 
 
