@@ -55,7 +55,7 @@ def find_changes(
     `InvalidInput` for a path that is not in the target, `Conflict` where the overlay goes away meanwhile.
     """
     host, target = backend.host, backend.target
-    wanted = tuple(dict.fromkeys(_inside(target, os.fspath(path)) for path in paths))
+    wanted = tuple(dict.fromkeys(inside(target, os.fspath(path)) for path in paths))
     mount = overlay_of(backend)
     submounts = tuple(found.mount_point for found in host.kernel.mounts().below(target) if found.device != mount.device)
     with host.kernel.views(mount, backend.upper_candidates(mount)) as views:
@@ -221,7 +221,8 @@ def _shares_links(host: Host, mount: Mount) -> bool:
     return mount.fstype != "overlay" or any(option(host, mount, name) in _ON for name in ("index", "nfs_export"))
 
 
-def _inside(target: str, path: str) -> str:
+def inside(target: str, path: str) -> str:
+    """A path, absolute or relative to the target, as one relative to it; raises `InvalidInput` for one outside."""
     plain = posixpath.normpath(posixpath.join(target, path))
     if plain == target:
         return "."

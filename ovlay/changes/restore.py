@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ovlay.changes.change import ChangeKind
 from ovlay.changes.classify import is_below
-from ovlay.changes.find import look, overlay_of
+from ovlay.changes.find import inside, look, overlay_of
 from ovlay.errors import InvalidInput, NoSpace, NotActive, StateForbids, Unsupported
 from ovlay.files.copying import descend
 from ovlay.files.copying import look as look_at
@@ -174,7 +174,7 @@ def _resolved(backend: Backend, views: Views, paths: Sequence[str]) -> tuple[str
     """The paths relative to the target, with the links on the way followed as far as they stay in it."""
     found = []
     for given in paths:
-        path = _inside(backend.target, given)
+        path = inside(backend.target, given)
         if path != "." and not _is_somewhere(views, path):
             path = _followed(backend, path)
             if not _is_somewhere(views, path):
@@ -185,13 +185,6 @@ def _resolved(backend: Backend, views: Views, paths: Sequence[str]) -> tuple[str
         _demand_directories(backend, views, path)
         found.append(path)
     return tuple(dict.fromkeys(found))
-
-
-def _inside(target: str, path: str) -> str:
-    plain = posixpath.normpath(posixpath.join(target, path))
-    if plain != target and not plain.startswith(target + "/"):
-        raise InvalidInput(f"{path} is not in {target}", remedy=f"give a path below {target}")
-    return posixpath.relpath(plain, target)
 
 
 def _is_somewhere(views: Views, path: str) -> bool:
