@@ -23,10 +23,12 @@ LAYERS = (
     ("ovlay.files.installing", "ovlay.uppers"),
     ("ovlay.survey", "ovlay.changes"),
     ("ovlay.backend", "ovlay.simulated", "ovlay.config"),
-    ("ovlay.drivers", "ovlay.holders", "ovlay.salvage"),
+    ("ovlay.drivers", "ovlay.holders", "ovlay.salvage", "ovlay.receipts", "ovlay.services"),
+    ("ovlay.manifest",),
     ("ovlay.overlay",),
     ("ovlay",),
     ("ovlay.testing", "ovlay.cli"),
+    ("ovlay.bkt",),
     ("ovlay.__main__",),
 )
 """Lowest first. A module imports from rows below its own, and from its own package."""

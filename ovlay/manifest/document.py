@@ -1,0 +1,144 @@
+"""What a manifest says, as values: entries with where each was written, and on what condition it holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from ovlay.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ovlay.model import Mode
+
+SCHEMA = 1
+"""The version of the format that is understood here."""
+
+NOTHING = "nothing"
+"""What ``replaces`` says of a path that the base does not have."""
+
+
+class Kind(StrEnum):
+    """What an entry declares; the name of its table in the file."""
+
+    FILE = "file"
+    TREE = "tree"
+    SYMLINK = "symlink"
+    DIRECTORY = "directory"
+    ABSENT = "absent"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where something was declared: the manifest's file, its name, and the line."""
+
+    file: str
+    name: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+@dataclass(frozen=True, slots=True)
+class When:
+    """What must hold on a host for an entry, or a manifest, to count; an empty one always holds.
+
+    ``image`` and ``checksum`` are globs on the booted image, of which one must fit; ``os_release`` has for each key of
+    os-release(5) a glob or a set of version specifiers; ``missing`` and ``present`` are paths of the base.
+    """
+
+    image: tuple[str, ...] = ()
+    checksum: tuple[str, ...] = ()
+    os_release: Mapping[str, str] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+    present: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One thing that is to be so.
+
+    ``path`` is absolute and normalised. ``source`` is an absolute path; a file has either it or ``text``. ``mode`` of
+    a tree is None, and ``file_mode`` and ``directory_mode`` count; what is None is left to the default of its kind.
+    ``replaces`` is the SHA-256 of what the base had when the entry was written, or `NOTHING`.
+    """
+
+    kind: Kind
+    path: str
+    origin: Origin
+    source: str | None = None
+    text: str | None = None
+    to: str | None = None
+    sha256: str | None = None
+    mode: int | None = None
+    file_mode: int | None = None
+    directory_mode: int | None = None
+    owner: str | int | None = None
+    group: str | int | None = None
+    label: str | None = None
+    replaces: str | None = None
+    exclude: tuple[str, ...] = ()
+    when: When = field(default_factory=When)
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """One file: its entries in their order, the target, and the mode of the overlay that it asks for."""
+
+    file: str
+    name: str
+    target: str
+    entries: tuple[Entry, ...]
+    mode: Mode | None = None
+    when: When = field(default_factory=When)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake in a manifest: the file, the line from 1 (0 where it is the whole file), the key, what is wrong."""
+
+    file: str
+    line: int
+    key: str
+    message: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}" if self.line else self.file
+        key = f"{self.key}: " if self.key else ""
+        return f"{where}: {key}{self.message}" + (f" ({self.hint})" if self.hint else "")
+
+
+class InvalidManifest(InvalidInput):
+    """One or several manifests cannot be used; ``problems`` are all the mistakes in all of them."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        lines = [str(problem) for problem in problems]
+        super().__init__("\n".join(lines), remedy="mend what is named, then try again")
+        self.problems = tuple(problems)
+
+
+@dataclass(frozen=True, slots=True)
+class Retired:
+    """An entry, or a whole manifest, whose condition does not hold here; ``reason`` says which."""
+
+    origin: Origin
+    path: str | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What all manifests together say for this host: one entry for each path, the last one that was declared.
+
+    ``mode`` is that of the last manifest that names one. ``manifests`` are the files that were read.
+    """
+
+    target: str
+    entries: tuple[Entry, ...]
+    mode: Mode | None = None
+    retired: tuple[Retired, ...] = ()
+    manifests: tuple[str, ...] = ()
