@@ -38,7 +38,7 @@ def change(
     if options.dry_run:
         show_plan(request.plan(), terminal)
         return 0
-    _demand_real_root(overlay)
+    demand_real_root(overlay)
 
     def confirm(plan: Plan) -> bool:
         if not options.yes:
@@ -95,7 +95,7 @@ def plan_lines(plan: Plan) -> Iterator[str]:
         yield f"note: {line}"
 
 
-def _demand_real_root(overlay: Overlay) -> None:
+def demand_real_root(overlay: Overlay) -> None:
     """Mounts are made on the running system: only a driver that plays a host can work below another root."""
     from ovlay.host import Host
 

@@ -24,7 +24,9 @@ _SUDO_FINDS = ("/usr/sbin", "/usr/bin", "/sbin", "/bin")
 _BECOME_ROOT = ("sudo", "doas", "run0", "pkexec")
 
 
-def report(error: BaseException, words: Sequence[str], terminal: Terminal, *, verbose: int) -> int:
+def report(
+    error: BaseException, words: Sequence[str], terminal: Terminal, *, verbose: int, program: str = "ovlay"
+) -> int:
     """Say what went wrong on standard error, with ``--json`` on standard output too, and return the exit status.
 
     Where ``verbose`` is 1 the traceback of what nobody expected is shown, where it is 2 that of every error.
@@ -34,7 +36,7 @@ def report(error: BaseException, words: Sequence[str], terminal: Terminal, *, ve
 
         sys.stderr.write("".join(traceback.format_exception(error)))
     document = describe(error, words)
-    terminal.complain(f"ovlay: {document['message']}")
+    terminal.complain(f"{program}: {document['message']}")
     for line in getattr(error, "__notes__", ()):
         terminal.complain(f"  {line}")
     if document["remedy"]:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 INTERRUPTED = 130  # 128 + SIGINT, as a shell says it
 BROKEN_PIPE = 141  # 128 + SIGPIPE
@@ -21,10 +21,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     0 as asked · 1 differs · 2 usage, invalid input, or not confirmed · 3 no driver fits · 4 the driver cannot do that
     · 5 the state forbids it · 6 not permitted · 7 a host tool failed · 130 interrupted · 141 the reader went away.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
+    return flushed(_run, list(sys.argv[1:] if argv is None else argv))
+
+
+def flushed(run: Callable[[list[str]], int], words: list[str]) -> int:
+    """Run with these words, and see to it that all that was said is out, or that the reader's going away is told."""
     try:
         try:
-            return _run(words)
+            return run(words)
         finally:
             sys.stdout.flush()
     except BrokenPipeError:
@@ -41,9 +45,14 @@ def command() -> None:
     A process that lives for some milliseconds gains nothing from collecting garbage, nor from taking apart its
     modules one by one at its end: both together are a fifth of the time that ``ovlay status`` takes.
     """
+    end_with(main)
+
+
+def end_with(main: Callable[[], int]) -> None:
+    """Run ``main``, which flushes standard output, and end the process with the status that it returns."""
     gc.disable()
     sys.dont_write_bytecode = True  # in a writable /usr that would be a change of its own
-    status = main()  # which has flushed standard output
+    status = main()
     with suppress(OSError):
         sys.stderr.flush()
     os._exit(status)

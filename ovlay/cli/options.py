@@ -52,6 +52,8 @@ class Options(argparse.Namespace):
     json: bool = False
     dry_run: bool = False
     yes: bool = False
+    elevate: str | None = None
+    host: bool = False
     verbose: int = 0
     quiet: bool = False
 
@@ -121,7 +123,7 @@ def main_parser() -> Parser:
         argument_default=argparse.SUPPRESS,
     )
     parser.add_argument("--version", action="version", version=f"ovlay {__version__}")
-    _add_common(parser)
+    add_common(parser)
     return parser
 
 
@@ -138,11 +140,12 @@ def verb_parser(name: str, module: Verb) -> Parser:
     )
     module.add_arguments(parser)
     parser.add_argument("--version", action="version", version=f"ovlay {__version__}")
-    _add_common(parser)
+    add_common(parser)
     return parser
 
 
-def _add_common(parser: argparse.ArgumentParser) -> None:
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that every verb has."""
     group = parser.add_argument_group("options of every verb")
     group.add_argument("--backend", metavar="NAME", help="take this driver, instead of the one that fits best")
     group.add_argument("--target", metavar="DIR", help="the directory that the overlay is for (/usr)")
@@ -150,5 +153,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--json", action="store_true", help="print one JSON document, on standard output")
     group.add_argument("--dry-run", action="store_true", help="print the plan and change nothing; needs no privilege")
     group.add_argument("-y", "--yes", action="store_true", help="do not ask before the host is changed")
+    group.add_argument("--elevate", metavar="HOW", help="become root by sudo, run0, doas or pkexec; or none: do not ask")
+    group.add_argument("--host", action="store_true", help="in a container: let the ovlay of its host do it")
     group.add_argument("-v", "--verbose", action="count", help="say more; twice: show every host command")
     group.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors and what was asked for")
