@@ -4,6 +4,7 @@
     target = "/opt/tools"      # instead of /usr
     tmpfs-size = "2G"          # the limit of an overlay in memory, for drivers that mount a tmpfs themselves
     ignore = ["*.pyc"]         # what `ovlay diff` leaves out, as in gitignore(5)
+    elevate = "pkexec"         # how a user becomes root for a plan: sudo, run0, doas, pkexec, or none
 
 The user's file is read after the administrator's and wins key by key. Root reads the administrator's alone: privileged
 code trusts nothing that another user can write. No file says "yes" for the user.
@@ -30,6 +31,7 @@ class Config(NamedTuple):
     target: str | None = None
     tmpfs_size: int | None = None
     ignore: tuple[str, ...] = ()
+    elevate: str | None = None
 
 
 def config_files() -> tuple[str, ...]:

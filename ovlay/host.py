@@ -55,6 +55,9 @@ class Host:
     tmpfs_size: int | None = None
     """The limit in bytes of a tmpfs that ovlay mounts for an upper; None leaves it to `ovlay.uppers.tmpfs_size`."""
 
+    plans_for_root: bool = False
+    """Whether what is planned here is going to be carried out by root, whoever plans it."""
+
     def __init__(self, root: str = "/", *, kernel: Kernel | None = None, scratch: str | None = None) -> None:
         """``scratch`` takes the place of `STATE_DIR` and `DATA_DIR`, for one who may write to neither."""
         self.root = posixpath.normpath(os.path.abspath(root))
@@ -200,7 +203,7 @@ class Host:
     @property
     def default_owner(self) -> tuple[int, int]:
         """The user and group id of what is placed with no owner given."""
-        return os.geteuid(), os.getegid()
+        return (0, 0) if self.plans_for_root else (os.geteuid(), os.getegid())
 
     # --- changes: for steps only -------------------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ LAYERS = (
     ("ovlay.manifest",),
     ("ovlay.overlay",),
     ("ovlay",),
+    ("ovlay.elevate",),
     ("ovlay.testing", "ovlay.cli"),
     ("ovlay.bkt",),
     ("ovlay.__main__",),

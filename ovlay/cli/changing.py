@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from ovlay.cli.options import Options
     from ovlay.cli.terminal import Terminal
+    from ovlay.elevate.calls import Call
     from ovlay.overlay import Outcome, Overlay
     from ovlay.plan.plan import Plan
 
@@ -20,12 +21,16 @@ SCHEMA = "ovlay.outcome/1"
 
 
 class Request(NamedTuple):
-    """One change that is asked for: how it is planned, how it is carried out, and what to say when it is done."""
+    """One change that is asked for: how it is planned, how it is carried out, and what to say when it is done.
+
+    ``call`` is the same request for the helper that root runs; None where only root itself can ask for it.
+    """
 
     plan: Callable[[], Plan]
     carry_out: Callable[[Callable[[Plan], bool]], Outcome]
     done: str
     question: str = "Proceed?"
+    call: Call | None = None
 
 
 def change(
@@ -51,8 +56,10 @@ def change(
             return answer
         return True
 
+    from ovlay.cli.elevation import carry_out
+
     with terminating():
-        outcome = request.carry_out(confirm)
+        outcome = carry_out(request, overlay, options, terminal, confirm)
     tell(request, outcome, overlay, options, terminal)
     return 0
 

@@ -29,6 +29,7 @@ def run(options: Options, terminal: Terminal) -> int:
     """Enable, or say that it is so already."""
     from ovlay.cli.changing import Request, change
     from ovlay.cli.opening import open_chosen
+    from ovlay.elevate.calls import Call
     from ovlay.model import Access, Mode, Persistence
 
     mode = Mode(
@@ -40,5 +41,6 @@ def run(options: Options, terminal: Terminal) -> int:
         plan=lambda: overlay.backend.plan_enable(mode),
         carry_out=lambda confirm: overlay.enable(mode, confirm=confirm),
         done=f"a {mode} overlay is on {overlay.target} now, made by {overlay.backend.name}",
+        call=Call("enable", {"access": mode.access, "persistence": mode.persistence}),
     )
     return change(request, overlay, options, terminal)

@@ -43,6 +43,7 @@ def run(options: Options, terminal: Terminal) -> int:
     """Install, or say that all is there already."""
     from ovlay.cli.changing import Request, change
     from ovlay.cli.opening import open_chosen
+    from ovlay.elevate.calls import Call
 
     overlay = open_chosen(options)
     files = list(wanted_files(overlay, options))
@@ -51,6 +52,7 @@ def run(options: Options, terminal: Terminal) -> int:
         plan=lambda: overlay.backend.plan_install(files),
         carry_out=lambda confirm: overlay.install_files(files, confirm=confirm),
         done=f"installed {many}",
+        call=Call("install", {"files": [file._asdict() for file in files]}),
     )
     return change(request, overlay, options, terminal)
 

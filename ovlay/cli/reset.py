@@ -27,6 +27,7 @@ def run(options: Options, terminal: Terminal) -> int:
     """Reset, or say that nothing differs."""
     from ovlay.cli.changing import Request, change
     from ovlay.cli.opening import open_chosen
+    from ovlay.elevate.calls import Call
 
     overlay = open_chosen(options)
     fresh = getattr(options, "fresh", False)
@@ -34,5 +35,6 @@ def run(options: Options, terminal: Terminal) -> int:
         plan=lambda: overlay.backend.plan_reset(fresh=fresh),
         carry_out=lambda confirm: overlay.reset(fresh=fresh, confirm=confirm),
         done=f"a fresh overlay is on {overlay.target}" if fresh else f"{overlay.target} is as in the base again",
+        call=Call("reset", {"fresh": fresh}),
     )
     return change(request, overlay, options, terminal)

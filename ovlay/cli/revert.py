@@ -29,6 +29,7 @@ def run(options: Options, terminal: Terminal) -> int:
     """Revert, or say that there is no change at these paths."""
     from ovlay.cli.changing import Request, change
     from ovlay.cli.opening import open_chosen
+    from ovlay.elevate.calls import Call
 
     overlay = open_chosen(options)
     paths: list[str] = options.paths
@@ -37,5 +38,6 @@ def run(options: Options, terminal: Terminal) -> int:
         plan=lambda: overlay.backend.plan_revert(paths),
         carry_out=lambda confirm: overlay.revert(paths, confirm=confirm),
         done=f"reverted {named}: as in the base again",
+        call=Call("revert", {"paths": paths}),
     )
     return change(request, overlay, options, terminal)

@@ -37,6 +37,7 @@ def run(options: Options, terminal: Terminal) -> int:
 def unmounting(overlay: Overlay, options: Options, question: str = "Proceed?") -> Request:
     """The request to take an overlay away."""
     from ovlay.cli.changing import Request
+    from ovlay.elevate.calls import Call
 
     lazy = getattr(options, "lazy", False)
     return Request(
@@ -44,4 +45,5 @@ def unmounting(overlay: Overlay, options: Options, question: str = "Proceed?") -
         carry_out=lambda confirm: overlay.unmount(lazy=lazy, confirm=confirm),
         done=f"the overlay is gone from {overlay.target}",
         question=question,
+        call=Call("unmount", {"lazy": lazy}),
     )

@@ -1,0 +1,215 @@
+"""The user's side: start the helper with one prompt, answer its questions, and return what came of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from typing import TYPE_CHECKING
+
+from ovlay.elevate.bundle import FLAGS, INTERPRETER, LOADER, bundled_code
+from ovlay.elevate.helper import error_document, raised
+from ovlay.elevate.wire import Wire
+from ovlay.errors import InvalidInput, NotPermitted, OvlayError, ToolFailed
+from ovlay.files.source import opened_source
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable, Iterator, Sequence
+
+    from ovlay.elevate.calls import Call
+    from ovlay.elevate.tools import Elevator
+    from ovlay.overlay import Outcome, Overlay
+    from ovlay.plan.plan import Plan
+
+INSTALLED = "/usr/libexec/ovlay-helper"
+"""Where a distribution puts the helper, with a polkit policy of its own beside it."""
+
+
+def carry_out_as_root(
+    call: Call,
+    overlay: Overlay,
+    elevator: Elevator,
+    *,
+    expected: Plan | None,
+    confirm: Callable[[Plan], bool],
+    agreed: bool = False,
+) -> Outcome:
+    """Let root carry a request out after one prompt.
+
+    ``expected`` is the plan that the user said yes to; where root's plan is another, ``confirm`` is called with that,
+    unless the user ``agreed`` to whatever it is. Raises `NotPermitted` for each kind of refusal, and all that the verb
+    itself raises.
+    """
+    with _helper(elevator) as wire:
+        wire.send(
+            {
+                "verb": call.verb,
+                "arguments": dict(call.arguments),
+                "driver": _place_of(type(overlay.backend)),
+                "target": overlay.target,
+                "tmpfs_size": overlay.host.tmpfs_size,
+                "expected": None if expected is None else expected.to_json(),
+                "agreed": agreed,
+            }
+        )
+        return _converse(wire, confirm)
+
+
+def _converse(wire: Wire, confirm: Callable[[Plan], bool]) -> Outcome:
+    """Answer until it is over. An interruption ends the answers: what the helper says then is still heard."""
+    from ovlay.overlay import Outcome
+    from ovlay.plan.plan import Plan
+
+    interrupted = False
+    while True:
+        try:
+            message, _ = wire.receive()
+        except KeyboardInterrupt:
+            if interrupted:
+                raise
+            interrupted = True
+            wire.stop_answering()
+            continue
+        except EOFError:
+            if interrupted:
+                raise KeyboardInterrupt from None
+            raise
+        if interrupted and "outcome" not in message and "error" not in message:
+            continue
+        if "confirm" in message:
+            wire.send({"answer": confirm(Plan.from_json(message["confirm"]))})
+        elif "open" in message:
+            _send_source(wire, str(message["open"]))
+        elif "outcome" in message:
+            found = message["outcome"]
+            return Outcome(Plan.from_json(found["plan"]), changed=found["changed"] is True, told=tuple(found["told"]))
+        else:
+            raise raised(message.get("error"))
+
+
+def _send_source(wire: Wire, path: str) -> None:
+    """Open a file as the user who asked for it to be installed, whatever root could open."""
+    try:
+        with opened_source(path) as descriptor:
+            wire.send({"opened": True}, [descriptor])
+    except OvlayError as error:
+        wire.send({"error": error_document(error)})
+
+
+def _place_of(driver: type) -> str:
+    return f"{driver.__module__}:{driver.__qualname__}"
+
+
+@contextlib.contextmanager
+def _helper(elevator: Elevator) -> Iterator[Wire]:
+    """A conversation with a helper that runs as root; raises `NotPermitted` where none could be started."""
+    ours, theirs = socket.socketpair()
+    with ours:
+        with theirs:
+            command, code = _command()
+            process = _start(elevator.argv(command), theirs)
+        wire = Wire(ours)
+        said = _Said(process, shown=elevator.can_ask)
+        try:
+            if code is not None:
+                _send_code(ours, code)
+            message, _ = wire.receive()
+        except (EOFError, OSError) as error:
+            raise _not_started(elevator, process.wait(), said.text()) from error
+        if "hello" not in message or message.get("uid") != 0:
+            raise NotPermitted(f"{elevator.name} started the helper, but not as root", remedy="run ovlay as root")
+        try:
+            yield wire
+        except (EOFError, ConnectionError) as error:
+            raise ToolFailed(
+                f"the helper ended before it had answered: {said.text().strip() or 'it was killed'}",
+                remedy="look at `ovlay status`, then try again",
+                status=process.wait(),
+            ) from error
+        finally:
+            ours.close()
+            process.wait()
+
+
+def _command() -> tuple[Sequence[str], bytes | None]:
+    """What root is to run: the helper of the distribution, or the system's Python with code that we send."""
+    import hashlib
+
+    if is_roots_alone(INSTALLED):
+        return (INSTALLED,), None
+    if not is_roots_alone(INTERPRETER):
+        raise NotPermitted(f"{INTERPRETER} is missing, or others than root can write it", remedy="run ovlay as root")
+    code = bundled_code()
+    return (INTERPRETER, FLAGS, "-c", LOADER, hashlib.sha256(code).hexdigest()), code
+
+
+def is_roots_alone(path: str) -> bool:
+    """Whether only root can change what this path leads to: its file, and every directory on the way."""
+    try:
+        current = os.path.realpath(path, strict=True)
+    except OSError:
+        return False
+    while True:
+        found = os.lstat(current)
+        if found.st_uid != 0 or found.st_mode & 0o022:
+            return False
+        if current == "/":
+            return True
+        current = os.path.dirname(current)
+
+
+def _start(argv: Sequence[str], end: socket.socket) -> subprocess.Popen[bytes]:
+    import subprocess
+
+    try:
+        return subprocess.Popen(
+            list(argv),
+            stdin=end.fileno(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "LC_ALL": "C.UTF-8"},  # the refusals are told apart by their words
+        )
+    except OSError as error:
+        raise NotPermitted(f"cannot run {argv[0]}: {error.strerror}", remedy="run ovlay as root") from error
+
+
+def _send_code(end: socket.socket, code: bytes) -> None:
+    """Pass the code as a file that lives in memory."""
+    with open(os.memfd_create("ovlay", os.MFD_CLOEXEC), "wb") as stream:
+        stream.write(code)
+        stream.flush()
+        socket.send_fds(end, [b"\0"], [stream.fileno()])
+
+
+class _Said:
+    """What a process says on standard error: kept for the reason of a refusal, and ``shown`` as it comes."""
+
+    def __init__(self, process: subprocess.Popen[bytes], *, shown: bool) -> None:
+        import threading
+
+        self._shown = shown
+        self._process = process
+        self._chunks: list[bytes] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._process.stderr is not None
+        with self._process.stderr as stream:
+            while chunk := os.read(stream.fileno(), 4096):
+                self._chunks.append(chunk)
+                if self._shown:
+                    os.write(2, chunk)
+
+    def text(self) -> str:
+        """All of it, once the process has ended."""
+        self._process.wait()
+        self._reader.join(timeout=1)
+        return b"".join(self._chunks)[-4096:].decode(errors="backslashreplace")
+
+
+def _not_started(elevator: Elevator, status: int, said: str) -> OvlayError:
+    if "ovlay needs Python" in said:
+        return InvalidInput(said.strip(), remedy="run ovlay as root with a newer Python")
+    return elevator.refusal(status, said)

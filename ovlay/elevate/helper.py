@@ -1,0 +1,179 @@
+"""The helper that root runs: it takes one request from the user's process, plans it, and carries it out.
+
+Nothing that it is told is trusted. It plans for itself, with the code that was authorised, and compares its plan with
+the one that the user confirmed: where they are the same it goes on, else it shows its own and asks again. So it
+executes no step that it did not make. It opens no path of the user's: files to be installed are opened by the user's
+process, and what is read from them is hashed as it is copied (`ovlay.plan.placing`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+from typing import TYPE_CHECKING, Any
+
+from ovlay.elevate.calls import perform
+from ovlay.elevate.wire import Wire
+from ovlay.errors import Conflict, InvalidInput, NotPermitted, OvlayError
+from ovlay.host import Host
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ovlay.backend import Backend
+    from ovlay.overlay import Outcome
+    from ovlay.plan.plan import Plan
+
+
+def main() -> None:
+    """Serve one request on standard input, which is a socket, and end.
+
+    What an environment could change is put right first: sudo and pkexec keep the umask of the caller, and some of
+    the environment.
+    """
+    os.umask(0o022)
+    os.chdir("/")
+    os.environ.clear()
+    os.environ.update({"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "HOME": "/"})
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGHUP, _interrupt)
+    with socket.socket(fileno=os.dup(0)) as end:
+        serve(Wire(end))
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def serve(wire: Wire) -> None:
+    """One conversation: a greeting, the request, questions on the way, and what came of it."""
+    from ovlay import __version__
+
+    try:
+        wire.send({"hello": __version__, "uid": os.geteuid()})
+        request, files = wire.receive()
+        for file in files:
+            os.close(file)
+        try:
+            answer = {"outcome": outcome_document(_carry_out(wire, request))}
+        except (OvlayError, OSError, KeyboardInterrupt) as error:
+            answer = {"error": error_document(error)}
+        wire.send(answer)
+    except (EOFError, OSError):
+        return  # nobody is there to hear it
+
+
+def _carry_out(wire: Wire, request: dict[str, Any]) -> Outcome:
+    host = RemoteSources(wire)
+    target, size = request.get("target"), request.get("tmpfs_size")
+    if not isinstance(target, str) or not (size is None or type(size) is int):
+        raise InvalidInput("a request has a target")
+    host.tmpfs_size = size
+    expected, agreed = request.get("expected"), request.get("agreed") is True
+
+    def confirm(plan: Plan) -> bool:
+        document = plan.to_json()
+        if document == expected or agreed:
+            return True
+        wire.send({"confirm": document})
+        reply, _ = wire.receive()
+        return reply.get("answer") is True
+
+    arguments = request.get("arguments")
+    if not isinstance(arguments, dict):
+        raise InvalidInput("a request has arguments")
+    return perform(str(request.get("verb")), arguments, _driver(str(request.get("driver")), host, target), confirm)
+
+
+def _driver(name: str, host: Host, target: str) -> Backend:
+    """One of ovlay's own drivers, by the place of its class: ``ovlay_backends.ostree:OstreeBackend``."""
+    from importlib import import_module
+
+    from ovlay.backend import Backend
+    from ovlay.overlay import checked_target
+
+    module, _, attribute = name.partition(":")
+    package, _, leaf = module.partition(".")
+    if package != "ovlay_backends" or not leaf.isidentifier() or not attribute.isidentifier():
+        raise InvalidInput(
+            f"{name} is not a driver of ovlay itself, and root does not run others for a user",
+            remedy="run it as root",
+        )
+    found = getattr(import_module(module), attribute, None)
+    if not isinstance(found, type) or not issubclass(found, Backend):
+        raise InvalidInput(f"{name} is not a driver")
+    driver = found(host, checked_target(target))
+    if type(found.make_host("/")) is not Host:
+        raise InvalidInput(f"the driver {driver.name} plays a host, and needs no root")
+    return driver
+
+
+class RemoteSources(Host):
+    """This host, with the files to be installed opened by the user's process and sent here."""
+
+    def __init__(self, wire: Wire) -> None:
+        super().__init__("/")
+        self._wire = wire
+
+    @contextlib.contextmanager
+    def opened_source(self, path: str) -> Iterator[int]:
+        """A descriptor on a source, opened by the user for reading; raises what the user met there."""
+        self._wire.send({"open": path})
+        reply, files = self._wire.receive()
+        try:
+            if reply.get("opened") is not True or len(files) != 1:
+                raise raised(reply.get("error"))
+            yield files[0]
+        finally:
+            for file in files:
+                os.close(file)
+
+
+def outcome_document(outcome: Outcome) -> dict[str, Any]:
+    """An outcome for the way back."""
+    return {"plan": outcome.plan.to_json(), "changed": outcome.changed, "told": list(outcome.told)}
+
+
+def error_document(error: BaseException) -> dict[str, Any]:
+    """An error for the way back."""
+    from ovlay.model import as_json
+
+    if isinstance(error, OSError) and not isinstance(error, OvlayError):
+        from ovlay.plan.execute import translate
+
+        error = translate(error, "do that")
+    return {
+        "kind": type(error).__name__,
+        "message": str(error),
+        "remedy": getattr(error, "remedy", ""),
+        "holders": as_json(getattr(error, "holders", ())),
+        "notes": list(getattr(error, "__notes__", ())),
+    }
+
+
+def raised(document: object) -> BaseException:
+    """The error that `error_document` was made of."""
+    import ovlay.errors
+    from ovlay.model import Holder
+
+    if not isinstance(document, dict):
+        return Conflict("the other side gave no answer that can be understood", remedy="look at `ovlay status`")
+    if document.get("kind") == "KeyboardInterrupt":
+        return KeyboardInterrupt()
+    found = getattr(ovlay.errors, str(document.get("kind")), None)
+    known = isinstance(found, type) and issubclass(found, OvlayError)
+    message, remedy = str(document.get("message")), str(document.get("remedy", ""))
+    if found is ovlay.errors.Busy:
+        listed = [item for item in document.get("holders", ()) if isinstance(item, dict)]
+        holders = tuple(
+            Holder(int(item["pid"]), str(item["command"]), tuple(map(str, item["uses"]))) for item in listed
+        )
+        error: OvlayError = ovlay.errors.Busy(message, remedy=remedy, holders=holders)
+    else:
+        error = (found if known and found is not None else NotPermitted)(message, remedy=remedy)
+    for note in document.get("notes", ()):
+        error.add_note(str(note))
+    return error

@@ -1,0 +1,108 @@
+"""The programs that make a user root after a password: which of them there are, and how they say no.
+
+What each does with its descriptors and its exit status was seen with sudo 1.9, doas (opendoas) 6.8 and polkit 126;
+run0 is as run0(1) of systemd 257 says. All keep descriptor 0, which may be a socket, and close those above 2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ovlay.errors import InvalidInput, NotPermitted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ovlay.host import Host
+
+NONE = "none"
+"""The word for "do not ask for a password"."""
+
+NAMES = ("sudo", "run0", "doas", "pkexec")
+"""In the order of fitness where a terminal is there; without one pkexec(1) alone has somewhere to ask."""
+
+
+@dataclass(frozen=True, slots=True)
+class Elevator:
+    """One such program, by its absolute path. ``can_ask`` is whether it has a terminal to ask on."""
+
+    name: str
+    path: str
+    can_ask: bool
+
+    def argv(self, command: Sequence[str]) -> tuple[str, ...]:
+        """The command line that runs ``command`` as root."""
+        if self.name == "run0":  # --pipe: our descriptors and no terminal of its own, run0(1)
+            return (self.path, "--pipe", "--background=", "--", *command)
+        if self.name == "pkexec":
+            return (self.path, *command)
+        quiet = () if self.can_ask else ("-n",)  # fail instead of asking nobody: sudo(8), doas(1)
+        return (self.path, *quiet, *(("--",) if self.name == "sudo" else ()), *command)
+
+    def refusal(self, status: int, said: str) -> NotPermitted:
+        """Why nothing was started, from the exit status and what was said on standard error."""
+        reason = next((text for words, text in _SAID if words in said), None)
+        if reason is None and self.name == "pkexec":
+            reason = {
+                126: "the request was dismissed",
+                127: "no authentication agent is running, or a rule says no",
+            }.get(status)
+        detail = said.strip().splitlines()[-1] if said.strip() else f"exit status {status}"
+        return NotPermitted(
+            f"{self.name} did not give root's rights: {reason or detail}; nothing was changed",
+            remedy="try again, choose another program with --elevate, or run ovlay as root",
+        )
+
+
+# What sudo, doas and pkexec print in the C locale (plugins/sudoers/auth/sudo_auth.c and check.c; doas.c and shadow.c;
+# src/programs/pkexec.c).
+_SAID = (
+    ("incorrect password attempt", "the password was wrong"),
+    ("no password was provided", "no password was given"),
+    ("a password is required", "a password is required, and there is no terminal to ask for it"),
+    ("a terminal is required", "a password is required, and there is no terminal to ask for it"),
+    ("Authentication required", "a password is required, and there is no terminal to ask for it"),
+    ("Authentication failed", "the password was wrong"),
+    ("is not in the sudoers file", "this user may not use sudo here"),
+    ("is not allowed to execute", "this user may not use sudo for that"),
+    ("may not run sudo", "this user may not use sudo here"),
+    ("Operation not permitted", "this user may not use doas here"),
+    ("no new privileges", "this process may not gain privileges (PR_SET_NO_NEW_PRIVS), as in a container"),
+    ("Request dismissed", "the request was dismissed"),
+    ("No authentication agent found", "no authentication agent is running"),
+    ("Not authorized", "the password was wrong, or a rule says no"),
+)
+
+_PKEXEC = {126: "the request was dismissed", 127: "no authentication agent is running, or a rule says no"}
+"""Exit statuses: pkexec(1)."""
+
+
+def choose_elevator(host: Host, wanted: str | None, *, terminal: bool) -> Elevator | None:
+    """The program to ask with: the one that is ``wanted``, else the fittest that is installed.
+
+    None where none is to be asked, or none is there. Raises `InvalidInput` for a name that means nothing, and
+    `NotPermitted` where the wanted one is not installed.
+    """
+    if wanted == NONE:
+        return None
+    if wanted is not None and wanted not in NAMES:
+        raise InvalidInput(
+            f"--elevate {wanted}: there is no such way", remedy=f"it can be {', '.join(NAMES)} or {NONE}"
+        )
+    order = (wanted,) if wanted else NAMES if terminal else ("pkexec", "sudo", "doas")
+    for name in order:
+        path = host.find_tool(name)
+        if path is not None and (name != "run0" or _knows_pipe(host)):
+            return Elevator(name, path, can_ask=terminal)
+    if wanted:
+        raise NotPermitted(f"{wanted} is not installed, or is too old", remedy=f"choose one of {', '.join(NAMES)}")
+    return None
+
+
+def _knows_pipe(host: Host) -> bool:
+    """Whether systemd is running here, and is new enough for ``run0 --pipe`` (257)."""
+    if not host.exists("/run/systemd/system"):
+        return False
+    found = host.run(("/usr/bin/systemctl", "--version")).stdout.split()
+    return len(found) > 1 and found[1].isdecimal() and int(found[1]) >= 257

@@ -1,0 +1,79 @@
+"""What the user's process and the helper say to each other: JSON over a socket, with open files beside it."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import struct
+from typing import TYPE_CHECKING, Any
+
+from ovlay.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_LENGTH = struct.Struct("!I")
+_LARGEST = 64 << 20  # bytes: a plan of a hundred thousand steps is smaller
+_MOST_FILES = 4
+
+
+class Wire:
+    """One end of the conversation. A message is its length, 4 bytes in network order, and a JSON object.
+
+    Files are passed along with the length: SCM_RIGHTS in unix(7). Who receives them closes them.
+    """
+
+    def __init__(self, end: socket.socket) -> None:
+        self._end = end
+
+    def send(self, message: Mapping[str, Any], files: Sequence[int] = ()) -> None:
+        """Send one message with open files; raises ``OSError`` where the other side is gone."""
+        body = json.dumps(message).encode()
+        if files:
+            socket.send_fds(self._end, [_LENGTH.pack(len(body))], list(files))
+        else:
+            self._end.sendall(_LENGTH.pack(len(body)))
+        self._end.sendall(body)
+
+    def stop_answering(self) -> None:
+        """Tell the other side that nothing more will be sent; what it sends is still received."""
+        self._end.shutdown(socket.SHUT_WR)
+
+    def receive(self) -> tuple[dict[str, Any], list[int]]:
+        """The next message, and the files that came with it.
+
+        Raises ``EOFError`` where the other side ended the conversation, `InvalidInput` for what is no message.
+        """
+        head, files, _, _ = socket.recv_fds(self._end, _LENGTH.size, _MOST_FILES)
+        try:
+            head += self._exactly(_LENGTH.size - len(head))
+            (length,) = _LENGTH.unpack(head)
+            if length > _LARGEST:
+                raise InvalidInput(f"a message of {length} bytes is too long")
+            message = json.loads(self._exactly(length))
+        except (ValueError, RecursionError) as error:
+            _close(files)
+            raise error if isinstance(error, InvalidInput) else InvalidInput(f"not a message: {error}") from error
+        except BaseException:
+            _close(files)
+            raise
+        if not isinstance(message, dict):
+            _close(files)
+            raise InvalidInput("a message is a JSON object")
+        return message, files
+
+    def _exactly(self, count: int) -> bytes:
+        chunks = []
+        while count:
+            chunk = self._end.recv(min(count, 1 << 20))
+            if not chunk:
+                raise EOFError("the other side ended the conversation")
+            chunks.append(chunk)
+            count -= len(chunk)
+        return b"".join(chunks)
+
+
+def _close(files: Sequence[int]) -> None:
+    for file in files:
+        os.close(file)
