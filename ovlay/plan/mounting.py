@@ -148,9 +148,9 @@ class SetAccess(Step):
         return ""
 
 
-def run_tool(host: Host, argv: tuple[str, ...]) -> None:
+def run_tool(host: Host, argv: tuple[str, ...], *, timeout: float = 120) -> None:
     """Run a host tool; raises `ToolFailed` with its own words where its exit status is not 0."""
-    done = host.run(argv)
+    done = host.run(argv, timeout=timeout)
     if done.status != 0:
         words = (done.stderr.strip() or done.stdout.strip()).splitlines()
         last = words[-1].removeprefix("error: ") if words else "it said nothing"

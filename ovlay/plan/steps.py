@@ -10,6 +10,7 @@ from ovlay.plan.mounting import MountOverlay, MountTmpfs, MountWithTool, SetAcce
 from ovlay.plan.placing import MakeLeadingDirectory, PlaceFile
 from ovlay.plan.restoring import RestorePaths
 from ovlay.plan.salvaging import CopyOut
+from ovlay.plan.triggering import RunTrigger
 from ovlay.plan.unmounting import ClearFlag, SealBeneath, Unmount, UnmountTmpfs, UnmountWithTool
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ __all__ = [
     "PlaceFile",
     "RemoveExtension",
     "RestorePaths",
+    "RunTrigger",
     "SealBeneath",
     "SetAccess",
     "Unmount",
@@ -57,6 +59,7 @@ def known_steps() -> dict[str, type[Step]]:
         PlaceFile,
         RemoveExtension,
         RestorePaths,
+        RunTrigger,
         SealBeneath,
         SetAccess,
         Unmount,

@@ -1,0 +1,1 @@
+"""What the rest of the system must be told: triggers after a change, units at a boot, masks, and the guard."""
