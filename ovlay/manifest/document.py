@@ -32,14 +32,19 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where something was declared: the manifest's file, its name, and the line."""
+    """Where something was declared: the manifest's file, its name, and the line (0 where it is the whole file).
+
+    ``named`` is whether the caller named the file, and so vouches for it and its sources. What was only found, root
+    trusts no further than `ovlay.manifest.trust` says.
+    """
 
     file: str
     name: str
     line: int
+    named: bool = True
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}"
+        return f"{self.file}:{self.line}" if self.line else self.file
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +91,10 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """One file: its entries in their order, the target, and the mode of the overlay that it asks for."""
+    """One file: its entries in their order, the target, and the mode of the overlay that it asks for.
+
+    ``file`` is its absolute path as it was named or found, ``named`` as in `Origin`.
+    """
 
     file: str
     name: str
@@ -94,6 +102,12 @@ class Manifest:
     entries: tuple[Entry, ...]
     mode: Mode | None = None
     when: When = field(default_factory=When)
+    named: bool = True
+
+    @property
+    def origin(self) -> Origin:
+        """The whole file."""
+        return Origin(self.file, self.name, 0, self.named)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +127,21 @@ class Problem:
 
 
 class InvalidManifest(InvalidInput):
-    """One or several manifests cannot be used; ``problems`` are all the mistakes in all of them."""
+    """One or several manifests cannot be used; ``problems`` are all the mistakes in all of them.
+
+    Its text is a line that counts them, and a line for each.
+    """
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        lines = [str(problem) for problem in problems]
-        super().__init__("\n".join(lines), remedy="mend what is named, then try again")
         self.problems = tuple(problems)
+        super().__init__("\n".join([self.summary, *map(str, self.problems)]), remedy="mend what is named")
+
+    @property
+    def summary(self) -> str:
+        """How many mistakes there are, and in how many files."""
+        files = len({problem.file for problem in self.problems})
+        mistakes = "1 mistake" if len(self.problems) == 1 else f"{len(self.problems)} mistakes"
+        return f"{mistakes} in {'1 manifest' if files == 1 else f'{files} manifests'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +155,7 @@ class Retired:
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """What all manifests together say for this host: one entry for each path, the last one that was declared.
+    """What all manifests together say for this host: one entry for each path, the last one that counts.
 
     ``mode`` is that of the last manifest that names one. ``manifests`` are the files that were read.
     """
