@@ -1,0 +1,114 @@
+"""Warn where an overlay is active, then run `bootc upgrade` with the arguments given."""
+
+from __future__ import annotations
+
+import signal
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Iterator, Sequence
+
+    from ovlay.cli.options import Options
+    from ovlay.cli.terminal import Terminal
+    from ovlay.overlay import Overlay
+
+EXAMPLES = """\
+examples:
+  ovlay-bkt admin bootc upgrade             warn, then `bootc upgrade`
+  ovlay-bkt admin bootc upgrade --check     all arguments are bootc's
+"""
+
+_BKTS_OWN = frozenset({"--confirm", "--yes", "-y"})
+"""The user's say, which bkt's command takes and bootc's does not know (bkt/src/commands/admin/bootc.rs)."""
+
+_SHOWN = 10  # changes that are named
+
+_PASSED_ON = (signal.SIGTERM, signal.SIGHUP)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What stands after the command is bootc's, but for bkt's own --confirm and --yes."""
+    parser.usage = "ovlay-bkt [OPTION]... admin bootc upgrade [ARGUMENT OF BOOTC]..."
+
+
+def run(options: Options, terminal: Terminal) -> int:
+    """Warn, and become bootc. Its standard output is its own: what is said here goes to standard error."""
+    from ovlay.cli.opening import open_chosen
+    from ovlay.errors import ToolFailed
+
+    overlay = open_chosen(options)
+    for line in warnings(overlay):
+        terminal.complain(line)
+    words = ["upgrade", *(word for word in getattr(options, "arguments", ()) if word not in _BKTS_OWN)]
+    tool = overlay.host.find_tool("bootc")
+    if tool is None:
+        raise ToolFailed("bootc is not installed on this host", remedy="upgrade with the host's own tool")
+    if options.dry_run:
+        terminal.print(" ".join((tool, *words)))
+        return 0
+    return passed_on((overlay.host.path(tool), *words))
+
+
+def warnings(overlay: Overlay) -> Iterator[str]:
+    """What the user of an active overlay must know before an upgrade; nothing where none is active."""
+    from ovlay.bkt.doing import stays
+    from ovlay.errors import OvlayError
+
+    status = overlay.status()
+    if not status.active:
+        return
+    if stays(status):
+        yield "⚠ usroverlay active: it is persistent, and lies on the image of today alone"
+    else:
+        yield "⚠ usroverlay active: its changes are lost when the upgrade is booted"
+    try:
+        found = overlay.changes()
+    except (OvlayError, OSError):
+        return  # that there is an overlay is the warning; who may not look into it upgrades all the same
+    shown = [change for change in found.changes if change.path != "."]
+    for change in shown[:_SHOWN]:
+        yield f"    {overlay.target}/{change.path}"
+    if len(shown) > _SHOWN:
+        yield f"    and {len(shown) - _SHOWN} more: `bkt admin usroverlay status`"
+
+
+def passed_on(argv: Sequence[str]) -> int:
+    """Run a program with our streams to its end, and return its status as a shell says it."""
+    import os
+    import subprocess
+    import sys
+
+    from ovlay.errors import ToolFailed
+    from ovlay.host import TOOL_PATH
+
+    sys.stdout.flush()
+    environment = {**os.environ, "PATH": ":".join(TOOL_PATH)}
+    try:
+        process = subprocess.Popen(argv, env=environment)
+    except OSError as error:
+        raise ToolFailed(f"cannot run {argv[0]}: {error.strerror}", argv=argv) from error
+    with process, _signals_for(process.send_signal):
+        status = process.wait()
+    return 128 - status if status < 0 else status
+
+
+@contextmanager
+def _signals_for(send: Callable[[int], None]) -> Iterator[None]:
+    """Leave Ctrl-C to the program, which the terminal sends it to as well, and pass on what ends us alone.
+
+    A handler and not SIG_IGN, which a program started meanwhile would inherit: signal(7).
+    """
+    import threading
+
+    if threading.current_thread() is not threading.main_thread():  # only there may it be said (Python's signal)
+        yield
+        return
+    before = {number: signal.signal(number, lambda number, _frame: send(number)) for number in _PASSED_ON}
+    before[signal.SIGINT] = signal.signal(signal.SIGINT, lambda _number, _frame: None)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

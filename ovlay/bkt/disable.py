@@ -1,0 +1,66 @@
+"""Say what a reboot does to the overlay; with --now take it away."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+
+    from ovlay.cli.options import Options
+    from ovlay.cli.terminal import Terminal
+    from ovlay.overlay import Overlay
+
+EXAMPLES = """\
+examples:
+  ovlay-bkt admin usroverlay disable               change nothing, say what a reboot does
+  ovlay-bkt admin usroverlay disable --now         unmount it; refused where something uses it
+  ovlay-bkt admin usroverlay disable --now --lazy  and what uses it keeps its view until it ends
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add when, and what to do about those who use it."""
+    parser.add_argument("--now", action="store_true", help="unmount the overlay, with no reboot")
+    parser.add_argument("--lazy", action="store_true", help="with --now: do not wait for those who use the overlay")
+
+
+def run(options: Options, terminal: Terminal) -> int:
+    """Say it, and with --now do it."""
+    from ovlay.bkt.doing import do, stays, tell
+    from ovlay.cli.opening import open_chosen
+    from ovlay.errors import InvalidInput
+    from ovlay.overlay import Outcome
+    from ovlay.plan.plan import Plan
+
+    overlay = open_chosen(options)
+    status = overlay.status()
+    now, lazy = getattr(options, "now", False), getattr(options, "lazy", False)
+    if lazy and not now:
+        raise InvalidInput("--lazy is for an overlay that is taken away now", remedy="add --now")
+    if now:
+        outcome = do(
+            overlay,
+            lambda: overlay.backend.plan_unmount(lazy=lazy),
+            lambda: overlay.unmount(lazy=lazy),
+            options,
+            terminal,
+        )
+        if outcome is not None:
+            gone = f"Overlay disabled. The original {overlay.target} is back."
+            tell("unmount", outcome, overlay, terminal, gone if outcome.changed else "Overlay: inactive")
+        return 0
+    nothing = Outcome(Plan(reason="without --now nothing is changed"), changed=False)
+    if not status.active:
+        tell("disable", nothing, overlay, terminal, "Overlay: inactive")
+    elif stays(status):
+        lines = ("Note: The overlay is persistent: it is there again after a reboot.", _how_now(overlay))
+        tell("disable", nothing, overlay, terminal, *lines)
+    else:
+        reboot = f"Run 'systemctl reboot' to restore original {overlay.target}."
+        tell("disable", nothing, overlay, terminal, "Note: Overlay changes persist until reboot.", reboot)
+    return 0
+
+
+def _how_now(overlay: Overlay) -> str:
+    return f"Run 'bkt admin usroverlay disable --now' to restore original {overlay.target}."

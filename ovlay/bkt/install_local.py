@@ -1,0 +1,149 @@
+"""Build bkt from its repository and install it into the overlay, which is enabled for it."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from ovlay.bkt.cargo import Cargo
+    from ovlay.bkt.placing import Placing
+    from ovlay.cli.options import Options
+    from ovlay.cli.terminal import Terminal
+    from ovlay.model import Status
+    from ovlay.overlay import Outcome, Overlay
+    from ovlay.plan.plan import Plan
+
+EXAMPLES = """\
+examples:
+  ovlay-bkt dev install-local                  build, enable where it is not, install /usr/bin/bkt
+  ovlay-bkt dev install-local --with-scripts   and /usr/bin/bootc-apply and /usr/bin/bootc-bootstrap
+  ovlay-bkt dev install-local --no-build       install what was built before
+  ovlay-bkt dev install-local --no-enable      refuse where no overlay is on
+"""
+
+DESTINATION = "/usr/bin/bkt"
+
+
+class Source(NamedTuple):
+    """Where bkt comes from: the repository, the scripts in it, and the cargo that builds; None where none is to."""
+
+    repository: str
+    scripts: list[Placing]
+    cargo: Cargo | None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what is left out, and what comes with it."""
+    parser.add_argument("--with-scripts", action="store_true", help="install the repository's boot scripts too")
+    parser.add_argument("--no-build", action="store_true", help="install what was built before")
+    parser.add_argument("--no-enable", action="store_true", help="refuse where no overlay is on, instead of enabling")
+
+
+def run(options: Options, terminal: Terminal) -> int:
+    """Build, enable, install. What can be refused is refused before the build, and a failed build changes nothing."""
+    from ovlay.bkt.doing import HOW_TO_ENABLE
+    from ovlay.cli.changing import demand_real_root
+    from ovlay.cli.opening import open_chosen
+    from ovlay.cli.signals import terminating
+    from ovlay.errors import NotActive
+    from ovlay.model import Mode
+    from ovlay.plan.execute import demand_privilege
+    from ovlay.plan.plan import Plan
+
+    overlay = open_chosen(options)
+    source = _find_source(options)
+    status = overlay.status()
+    if not status.active and getattr(options, "no_enable", False):
+        raise NotActive(
+            f"there is no overlay on {overlay.target}, and --no-enable forbids to make one", remedy=HOW_TO_ENABLE
+        )
+    enabling = Plan() if status.active else overlay.backend.plan_enable(Mode())
+    if options.dry_run:
+        _show(source, enabling, terminal)
+        return 0
+    demand_real_root(overlay)
+    demand_privilege(enabling, overlay.host)
+    with terminating():
+        files = [_built(source, terminal), *source.scripts]
+        _install(overlay, status, files, terminal)
+    return 0
+
+
+def _find_source(options: Options) -> Source:
+    import os
+
+    from ovlay.bkt.caller import find_caller
+    from ovlay.bkt.cargo import demand_cargo
+    from ovlay.bkt.placing import Placing
+    from ovlay.bkt.repository import find_repository, scripts_of
+
+    repository = find_repository()
+    scripts = scripts_of(repository) if getattr(options, "with_scripts", False) else {}
+    build = not getattr(options, "no_build", False)
+    cargo = demand_cargo(repository, find_caller()) if build else None
+    placings = [Placing(path, place, os.path.relpath(path, repository)) for place, path in scripts.items()]
+    return Source(repository, placings, cargo)
+
+
+def _built(source: Source, terminal: Terminal) -> Placing:
+    """bkt's program, built now or before."""
+    from ovlay.bkt.caller import find_caller
+    from ovlay.bkt.cargo import find_built, find_cargo
+    from ovlay.bkt.placing import Placing
+
+    if source.cargo is not None:
+        terminal.print("Building bkt in release mode...")
+        sys.stdout.flush()  # cargo takes its time, and the reader may be a pipe's
+        program = source.cargo.build()
+    else:
+        program = find_built(source.repository, find_cargo(source.repository, find_caller()))
+    return Placing(program, DESTINATION, program)
+
+
+def _install(overlay: Overlay, before: Status, files: list[Placing], terminal: Terminal) -> None:
+    """Enable where nothing is active, and install; where that fails, what was enabled for it is taken away again."""
+    from ovlay.bkt.doing import tell, until_when
+    from ovlay.bkt.placing import place
+    from ovlay.overlay import Outcome
+    from ovlay.plan.plan import Plan
+
+    enabled: Outcome | None = None
+    if not before.active:
+        terminal.print("Enabling usroverlay...")
+        enabled = overlay.enable()
+    try:
+        installed = place(overlay, files, terminal, line="Installing to {destination}...")
+    except BaseException as error:
+        if enabled is not None and enabled.changed:
+            try:
+                overlay.unmount(lazy=True)
+            except Exception as second:
+                error.add_note(f"and the overlay that was enabled for it is still there: {second}")
+        raise
+    outcome = installed
+    if enabled is not None:
+        plan = Plan((*enabled.plan.steps, *installed.plan.steps), installed.plan.reason, enabled.plan.warnings)
+        outcome = Outcome(plan, enabled.changed or installed.changed, (*enabled.told, *installed.told))
+    tell("install", outcome, overlay, terminal, f"✓ Local bkt installed ({until_when(overlay.status())})")
+
+
+def _show(source: Source, enabling: Plan, terminal: Terminal) -> None:
+    """What would be done. What would be installed is known only when it is built."""
+    from ovlay.plan.plan import Plan
+
+    terminal.document(Plan(enabling.steps, enabling.reason, (*enabling.warnings, *_around(source))).to_json())
+    for line in (*enabling.describe(), *enabling.warnings, *_around(source)):
+        terminal.print(line)
+
+
+def _around(source: Source) -> Iterator[str]:
+    import shlex
+
+    if source.cargo is not None:
+        yield f"as {source.cargo.caller.name} before: {shlex.join(source.cargo.build_words())}"
+    yield f"then {DESTINATION} is installed"
+    yield from (f"then {file.shown} is installed as {file.destination}" for file in source.scripts)

@@ -1,0 +1,35 @@
+"""Make /usr as in the image again, through the overlay and with no reboot."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+
+    from ovlay.cli.options import Options
+    from ovlay.cli.terminal import Terminal
+
+EXAMPLES = """\
+examples:
+  ovlay-bkt admin usroverlay reset         undo every change; the overlay stays
+  ovlay-bkt admin usroverlay reset -n      say what would be done
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Nothing is taken beyond what every command takes."""
+
+
+def run(options: Options, terminal: Terminal) -> int:
+    """Reset, or say that nothing differs."""
+    from ovlay.bkt.doing import do, tell
+    from ovlay.cli.opening import open_chosen
+
+    overlay = open_chosen(options)
+    outcome = do(overlay, overlay.backend.plan_reset, overlay.reset, options, terminal)
+    if outcome is not None:
+        done = f"✓ Original {overlay.target} restored (the overlay stays active)"
+        same = f"Nothing to reset: {overlay.target} is as in the image."
+        tell("reset", outcome, overlay, terminal, done if outcome.changed else same)
+    return 0
