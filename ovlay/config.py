@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 SYSTEM_FILE = "/etc/ovlay/config.toml"
 
+WAYS_TO_ROOT = ("sudo", "run0", "doas", "pkexec", "none")
+"""What a user may become root by; "none" is not to ask for a password."""
+
 _SIZES = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 
 
@@ -122,6 +125,8 @@ def _check(document: dict[str, Any], found: dict[str, Any]) -> Iterator[str]:
             yield f"{key} must be a text, not {value!r}"
         elif key == "target" and not value.startswith("/"):
             yield f"target must be an absolute path, not {value!r}"
+        elif key == "elevate" and value not in WAYS_TO_ROOT:
+            yield f"elevate must be one of {', '.join(WAYS_TO_ROOT)}, not {value!r}"
         elif key == "tmpfs-size":
             found["tmpfs_size"] = parse_size(value)
             if not found["tmpfs_size"]:

@@ -67,6 +67,11 @@ def _run(words: list[str]) -> int:
     try:
         module, options = parse_words(words)
         terminal = Terminal(json=options.json, quiet=options.quiet)
+        if options.host:
+            from ovlay.cli.delegation import delegate
+            from ovlay.host import Host
+
+            return delegate(words, Host())
         if options.verbose:
             from ovlay.cli.logs import logs_shown
 

@@ -21,6 +21,7 @@ VERBS = {
     "enable": "Put an overlay on the target, so that it can be written to.",
     "install": "Place files in the overlay, as install(1) does.",
     "diff": "Say what differs from the base: what was added, modified, deleted, and how.",
+    "capture": "Declare what is in the overlay in a manifest, with the contents beside it.",
     "holders": "Say who uses the overlay, and who of them a file that changed.",
     "revert": "Make paths as in the base again, through the overlay and with no reboot.",
     "reset": "Make the whole target as in the base again, or take a new and empty overlay.",

@@ -118,7 +118,9 @@ def _helper(elevator: Elevator) -> Iterator[Wire]:
         except (EOFError, OSError) as error:
             raise _not_started(elevator, process.wait(), said.text()) from error
         if "hello" not in message or message.get("uid") != 0:
-            raise NotPermitted(f"{elevator.name} started the helper, but not as root", remedy="run ovlay as root")
+            raise NotPermitted(
+                f"{elevator.name} started the helper, but not as root", remedy="choose another program with --elevate"
+            )
         try:
             yield wire
         except (EOFError, ConnectionError) as error:

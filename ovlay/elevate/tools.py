@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ovlay.config import WAYS_TO_ROOT
 from ovlay.errors import InvalidInput, NotPermitted
 
 if TYPE_CHECKING:
@@ -16,11 +17,7 @@ if TYPE_CHECKING:
 
     from ovlay.host import Host
 
-NONE = "none"
-"""The word for "do not ask for a password"."""
-
-NAMES = ("sudo", "run0", "doas", "pkexec")
-"""In the order of fitness where a terminal is there; without one pkexec(1) alone has somewhere to ask."""
+*_NAMES, _NONE = WAYS_TO_ROOT  # in the order of fitness where there is a terminal
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +48,7 @@ class Elevator:
         detail = said.strip().splitlines()[-1] if said.strip() else f"exit status {status}"
         return NotPermitted(
             f"{self.name} did not give root's rights: {reason or detail}; nothing was changed",
-            remedy="try again, choose another program with --elevate, or run ovlay as root",
+            remedy="try again, or choose another program with --elevate",
         )
 
 
@@ -84,19 +81,20 @@ def choose_elevator(host: Host, wanted: str | None, *, terminal: bool) -> Elevat
     None where none is to be asked, or none is there. Raises `InvalidInput` for a name that means nothing, and
     `NotPermitted` where the wanted one is not installed.
     """
-    if wanted == NONE:
+    if wanted == _NONE:
         return None
-    if wanted is not None and wanted not in NAMES:
+    if wanted is not None and wanted not in _NAMES:
         raise InvalidInput(
-            f"--elevate {wanted}: there is no such way", remedy=f"it can be {', '.join(NAMES)} or {NONE}"
+            f"{wanted} is no way to become root", remedy=f"--elevate takes one of {', '.join(WAYS_TO_ROOT)}"
         )
-    order = (wanted,) if wanted else NAMES if terminal else ("pkexec", "sudo", "doas")
+    # Without a terminal pkexec(1) alone has somewhere to ask; the others may need no password.
+    order: Sequence[str] = (wanted,) if wanted else _NAMES if terminal else ("pkexec", "sudo", "doas")
     for name in order:
         path = host.find_tool(name)
         if path is not None and (name != "run0" or _knows_pipe(host)):
             return Elevator(name, path, can_ask=terminal)
     if wanted:
-        raise NotPermitted(f"{wanted} is not installed, or is too old", remedy=f"choose one of {', '.join(NAMES)}")
+        raise NotPermitted(f"{wanted} is not installed, or is too old", remedy=f"choose one of {', '.join(_NAMES)}")
     return None
 
 

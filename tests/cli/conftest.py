@@ -95,6 +95,7 @@ def run_script(*words: str, **environment: str) -> Said:
 def _no_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing of the machine that runs the tests says which driver is taken."""
     monkeypatch.delenv("OVLAY_BACKEND", raising=False)
+    monkeypatch.setenv("OVLAY_ELEVATE", "none")  # nobody is there to type a password
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setattr(config, "config_files", lambda: ())
 

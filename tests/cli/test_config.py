@@ -36,7 +36,7 @@ def test_a_later_file_wins_key_by_key(tmp_path: Path) -> None:
 
 
 def test_every_mistake_is_told_with_the_file_and_the_key(tmp_path: Path) -> None:
-    path = write(tmp_path / "c.toml", 'backand = "x"\nzzz = 1\ntarget = "opt"\ntmpfs-size = "many"\nbackend = 3\n')
+    path = write(tmp_path / "c.toml", 'backand = "x"\nzzz = 1\ntarget = "opt"\ntmpfs-size = "many"\nbackend = 3\nelevate = "su"\n')
     with pytest.raises(InvalidInput) as caught:
         config.load_config([path])
     message = str(caught.value)
@@ -45,6 +45,7 @@ def test_every_mistake_is_told_with_the_file_and_the_key(tmp_path: Path) -> None
     assert "unknown key 'zzz', known are: backend, target, tmpfs-size" in message
     assert "target must be an absolute path" in message
     assert "tmpfs-size must be a number of bytes" in message
+    assert "elevate must be one of sudo, run0, doas, pkexec, none, not 'su'" in message
     assert "backend must be a text, not 3" in message
 
 

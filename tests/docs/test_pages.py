@@ -86,7 +86,7 @@ def test_the_example_of_a_configuration_is_one(tmp_path: Path) -> None:
     file.write_text(found[1])
     file.chmod(0o644)
     assert config.load_config([str(file)]) == config.Config(
-        "overlayfs", "/opt/tools", 512 << 20, ("*.pyc", "share/man/")
+        "overlayfs", "/opt/tools", 512 << 20, ("*.pyc", "share/man/"), "sudo"
     )
 
 
