@@ -183,6 +183,29 @@ class Overlay:
         place, wanted = os.fspath(destination), [os.fspath(path) for path in paths]
         return self._carry_out(lambda: plan_salvage(self.backend, place, wanted, upper=upper), confirm)
 
+    def capture(
+        self,
+        paths: Iterable[str | os.PathLike[str]] = (),
+        *,
+        to: str | os.PathLike[str] | None = None,
+        ignore: Sequence[str] = (),
+        confirm: Callable[[Plan], bool] | None = None,
+    ) -> Outcome:
+        """Declare what is in the overlay, or at these paths and below, in a manifest, and keep the contents beside it.
+
+        ``to`` is the manifest, which may be there; by default it is ``/etc/ovlay/manifest.d/captured.toml``, in a user
+        namespace one of the user's own. What is in it stays, but for entries of the same paths. ``ignore`` are globs of
+        gitignore(5). What a manifest cannot declare is named in the warnings of the plan. Raises `NotActive`,
+        `NotPermitted`, `StateForbids`, and `InvalidInput`.
+        """
+        from ovlay.manifest.capture import plan_capture
+
+        wanted, file = [os.fspath(path) for path in paths], None if to is None else os.fspath(to)
+        # These steps check what they copy, and what they replace, themselves.
+        return self._carry_out(
+            lambda: plan_capture(self.backend, wanted, to=file, ignore=ignore), confirm, look_again=False
+        )
+
     @contextmanager
     def enabled(self, mode: Mode | None = None) -> Iterator[Overlay]:
         """An overlay for the length of a ``with`` block. On the way out only what was done on the way in is undone.

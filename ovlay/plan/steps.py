@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ovlay.plan.capturing import KeepSource, WriteManifest
 from ovlay.plan.directories import DiscardLeftover, DiscardUpper, MakePrivateDirectory, MakeUpper, WriteFile
 from ovlay.plan.extending import AddExtension, RemoveExtension
 from ovlay.plan.mounting import MountOverlay, MountTmpfs, MountWithTool, SetAccess
 from ovlay.plan.placing import MakeLeadingDirectory, PlaceFile
 from ovlay.plan.restoring import RestorePaths
 from ovlay.plan.salvaging import CopyOut
+from ovlay.plan.services import SettleUnit, SettleUserUnit
 from ovlay.plan.triggering import RunTrigger
 from ovlay.plan.unmounting import ClearFlag, SealBeneath, Unmount, UnmountTmpfs, UnmountWithTool
 
@@ -22,6 +24,7 @@ __all__ = [
     "CopyOut",
     "DiscardLeftover",
     "DiscardUpper",
+    "KeepSource",
     "MakeLeadingDirectory",
     "MakePrivateDirectory",
     "MakeUpper",
@@ -34,10 +37,13 @@ __all__ = [
     "RunTrigger",
     "SealBeneath",
     "SetAccess",
+    "SettleUnit",
+    "SettleUserUnit",
     "Unmount",
     "UnmountTmpfs",
     "UnmountWithTool",
     "WriteFile",
+    "WriteManifest",
     "known_steps",
 ]
 
@@ -50,6 +56,7 @@ def known_steps() -> dict[str, type[Step]]:
         CopyOut,
         DiscardLeftover,
         DiscardUpper,
+        KeepSource,
         MakeLeadingDirectory,
         MakePrivateDirectory,
         MakeUpper,
@@ -62,9 +69,12 @@ def known_steps() -> dict[str, type[Step]]:
         RunTrigger,
         SealBeneath,
         SetAccess,
+        SettleUnit,
+        SettleUserUnit,
         Unmount,
         UnmountTmpfs,
         UnmountWithTool,
         WriteFile,
+        WriteManifest,
     )
     return {step.kind: step for step in steps}

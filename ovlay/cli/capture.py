@@ -1,0 +1,48 @@
+"""Declare what is in the overlay in a manifest, with the contents beside it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+
+    from ovlay.cli.options import Options
+    from ovlay.cli.terminal import Terminal
+
+EXAMPLES = """\
+examples:
+  ovlay capture                             all that was changed by hand, to the system's captured.toml
+  ovlay capture --to hotfix.toml            to a manifest here, with the files in hotfix.files
+  ovlay capture /usr/bin/tool /usr/lib/tool only these, with all that is below them
+  ovlay capture --ignore '*.pyc' --dry-run  say what would be written
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what is captured, and where to."""
+    parser.usage = "ovlay capture [OPTION]... [PATH]..."
+    parser.add_argument("paths", nargs="*", metavar="PATH", help="only this file, or what is in this directory")
+    parser.add_argument("--to", metavar="FILE", help="the manifest, which is made or added to")
+    parser.add_argument(
+        "--ignore", action="append", metavar="GLOB", help="leave out what fits, as in gitignore(5); may be repeated"
+    )
+
+
+def run(options: Options, terminal: Terminal) -> int:
+    """Capture, or say that there is nothing to capture; what a manifest cannot say is named in either case."""
+    from ovlay.cli.changing import Request, change
+    from ovlay.cli.opening import open_chosen
+    from ovlay.config import load_config
+    from ovlay.manifest.capture import default_manifest, plan_capture
+
+    overlay = open_chosen(options)
+    paths: list[str] = getattr(options, "paths", [])
+    file: str = getattr(options, "to", None) or default_manifest(overlay.host)
+    ignore = (*load_config().ignore, *getattr(options, "ignore", ()))
+    request = Request(
+        plan=lambda: plan_capture(overlay.backend, paths, to=file, ignore=ignore),
+        carry_out=lambda confirm: overlay.capture(paths, to=file, ignore=ignore, confirm=confirm),
+        done=f"captured in {file}",
+    )
+    return change(request, overlay, options, terminal)
