@@ -83,7 +83,7 @@ def find_users(mounts: Iterable[Mount], target: str, wanted: Callable[[str], boo
     ourselves = _ourselves()
     others = [pid for pid in processes.pids() if int(pid) not in ourselves]
     unseen = sum(processes.is_out_of_sight(pid) and not processes.is_kernel_thread(pid) for pid in others)
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as stream:
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape", newline="\n") as stream:
         hidden = processes.hides_processes(stream.read())
     return Users(found, unseen, hidden)
 

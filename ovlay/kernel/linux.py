@@ -29,7 +29,7 @@ class LinuxKernel(Kernel):
     """The kernel under this process, in this process's mount namespace."""
 
     def mounts(self) -> MountTable:
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as stream:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape", newline="\n") as stream:
             return parse_mountinfo(stream.read())
 
     def supports(self, fstype: str) -> bool:

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
 # Patterns, compiled by `re` when they are first needed: most tables need none.
 _ESCAPE = r"\\([0-7]{3})"
-_COMMAS = r"(\\*),"
-_OPTIONS = r"(?s:[^\\,]|\\.|\\$)+"
-_LAYERS = r"(?s:[^\\:]|\\.|\\$)+"
+_COMMAS = r"(?<!\\)(\\*+),"  # begun at the first backslash only, and never tried shorter: linear in their number
+
+_LONGEST_ID = 20  # digits: an id has at most 64 bits
+_ROOT, _NOWHERE = 0, -1
 
 
 class Mount(NamedTuple):
@@ -76,9 +77,18 @@ class Mount(NamedTuple):
 
 def _split_options(text: str) -> Iterator[tuple[str, str]]:
     """Split at commas that are not escaped."""
-    for part in re.findall(_OPTIONS, text):
+    for part in _split(text, ","):
         key, _, value = part.partition("=")
         yield key, value
+
+
+def _split(text: str, separator: str) -> tuple[str, ...]:
+    """What is between separators that have no backslash before them; nothing between two of them counts for none."""
+    if "\\" not in text:
+        return tuple(part for part in text.split(separator) if part)
+    ends = [found.start() for found in re.finditer(rf"(?s:\\.)|{separator}", text) if found[0] == separator]
+    starts = (0, *(end + 1 for end in ends))
+    return tuple(text[start:end] for start, end in zip(starts, (*ends, len(text)), strict=True) if start < end)
 
 
 def _unbackslashed(value: str) -> str:
@@ -88,7 +98,7 @@ def _unbackslashed(value: str) -> str:
 
 def split_lowerdir(value: str) -> tuple[str, ...]:
     """The layers in the value of ``lowerdir=``; a colon in a name is written ``\\:``, and ``::`` starts data layers."""
-    return tuple(_unbackslashed(part) for part in re.findall(_LAYERS, value))
+    return tuple(_unbackslashed(part) for part in _split(value, ":"))
 
 
 def _unescape_options(text: str) -> str:
@@ -114,8 +124,12 @@ class MountTable:
 
     def __init__(self, mounts: tuple[Mount, ...]) -> None:
         self.mounts = mounts
-        self._children: dict[tuple[int, str], Mount] = {(mount.parent_id, mount.mount_point): mount for mount in mounts}
         self._by_id = {mount.mount_id: mount for mount in mounts}
+        # The mount points as a tree of numbered places, and what is on top at each, which is found out once: so many
+        # questions about a long table take no more time than the table is long, however the mounts lie on each other.
+        self._places: dict[tuple[int, str], int] = {}
+        self._children = {(mount.parent_id, self._place(mount.mount_point)): mount for mount in mounts}
+        self._tops: dict[int, Mount] = {}
         # The root's parent is outside of the namespace, or is the mount itself.
         self._root = next(
             (
@@ -142,7 +156,10 @@ class MountTable:
         Only what is reached counts: a mount that lies under another one on a parent directory is hidden, and
         is not among them. The walk is that of path_resolution(7) and of the kernel's traverse_mounts().
         """
-        return self._walk(path)[1]
+        _, under, place = self._walk(path)
+        if place == _ROOT and self._root is not None:
+            return (self._root, *self._chain(self._root, place))
+        return () if under is None else self._chain(under, place)
 
     def covering(self, path: str) -> Mount | None:
         """The mount that shows ``path``: the topmost on it, or on its nearest parent. None in an empty table."""
@@ -157,21 +174,44 @@ class MountTable:
                 found.append(mount)
         return tuple(found)
 
-    def _walk(self, path: str) -> tuple[Mount | None, tuple[Mount, ...]]:
-        current = self._root
-        if current is None:
-            return None, ()
-        here: list[Mount] = [current]
-        point = "/"
-        parts = [part for part in posixpath.normpath(path).split("/") if part]
-        for index in range(len(parts) + 1):
-            if index:
-                point = "/" + "/".join(parts[:index])
-                here = []
-            while (child := self._children.get((current.mount_id, point))) is not None and child is not current:
-                current = child
-                here.append(child)
-        return current, tuple(here)
+    def _walk(self, path: str) -> tuple[Mount | None, Mount | None, int]:
+        """What shows ``path``, what shows its parent directory, and its place; None and 0 where no mount is that far.
+
+        Of the root the parent is None too: there the stack begins with the root of the table itself.
+        """
+        if self._root is None:
+            return None, None, _ROOT
+        place, under, shown = _ROOT, None, self._top(self._root, _ROOT)
+        for part in posixpath.normpath(path).split("/"):
+            if part:
+                found = self._places.get((place, part))
+                if found is None:
+                    return shown, None, _NOWHERE
+                place, under, shown = found, shown, self._top(shown, found)
+        return shown, under, place
+
+    def _top(self, under: Mount, place: int) -> Mount:
+        if place not in self._tops:
+            self._tops[place] = (under, *self._chain(under, place))[-1]
+        return self._tops[place]
+
+    def _chain(self, under: Mount, place: int) -> tuple[Mount, ...]:
+        """The mounts that lie on each other at a place, from the lowest that lies on ``under``."""
+        chain, seen = [], {under.mount_id}  # a root may be its own parent
+        while (child := self._children.get((under.mount_id, place))) is not None and child.mount_id not in seen:
+            chain.append(child)
+            seen.add(child.mount_id)
+            under = child
+        return tuple(chain)
+
+    def _place(self, mount_point: str) -> int:
+        """The number of a mount point; one that is no path in this namespace has one that no walk comes to."""
+        if mount_point == "/":
+            return _ROOT
+        place = _ROOT
+        for part in mount_point.split("/")[1:]:
+            place = self._places.setdefault((place, part), len(self._places) + 1)
+        return place if mount_point.startswith("/") else _NOWHERE
 
 
 def parse_mountinfo(text: str) -> MountTable:
@@ -180,7 +220,7 @@ def parse_mountinfo(text: str) -> MountTable:
     for line in text.split("\n"):
         head, separator, tail = line.partition(" - ")
         first, last = head.split(" "), tail.split(" ")
-        if not separator or len(first) < 6 or len(last) < 3 or not (first[0].isdecimal() and first[1].isdecimal()):
+        if not separator or len(first) < 6 or len(last) < 3 or not (_is_id(first[0]) and _is_id(first[1])):
             continue
         mounts.append(
             Mount(
@@ -197,3 +237,7 @@ def parse_mountinfo(text: str) -> MountTable:
             )
         )
     return MountTable(tuple(mounts))
+
+
+def _is_id(text: str) -> bool:
+    return text.isdecimal() and text.isascii() and len(text) <= _LONGEST_ID

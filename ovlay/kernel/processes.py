@@ -109,7 +109,7 @@ def hides_processes(table_of_ours: str) -> bool:
 def memory_map(pid: str) -> str:
     """The text of its maps."""
     try:
-        with open(f"/proc/{pid}/maps", encoding="utf-8", errors="surrogateescape") as stream:
+        with open(f"/proc/{pid}/maps", encoding="utf-8", errors="surrogateescape", newline="\n") as stream:
             return stream.read()
     except OSError:
         return ""
@@ -191,7 +191,7 @@ def namespace(pid: str) -> str:
 def has_overlay(pid: str, devices: set[str]) -> bool:
     """Whether an overlay with one of these device numbers is mounted where it lives."""
     try:
-        with open(f"/proc/{pid}/mountinfo", encoding="utf-8", errors="surrogateescape") as stream:
+        with open(f"/proc/{pid}/mountinfo", encoding="utf-8", errors="surrogateescape", newline="\n") as stream:
             return any(mount.device in devices and mount.is_overlay for mount in parse_mountinfo(stream.read()))
     except OSError:
         return False
@@ -200,7 +200,7 @@ def has_overlay(pid: str, devices: set[str]) -> bool:
 def unit(pid: str) -> Unit | None:
     """The systemd unit that it runs in, by its control group; None where there is none."""
     try:
-        with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="replace") as stream:
+        with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="replace", newline="\n") as stream:
             return parse_cgroup(stream.read())
     except OSError:
         return None
@@ -213,10 +213,10 @@ def parse_cgroup(text: str) -> Unit | None:
     escape (cg_unescape() in src/basic/cgroup-util.c).
     """
     paths = {}
-    for line in text.splitlines():
+    for line in text.split("\n"):  # and at no other line end: who owns a control group chooses names below it
         number, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
-        if controllers in ("", "name=systemd"):
+        if line and controllers in ("", "name=systemd"):
             paths[number == "0"] = path
     owner: int | None = None
     inner: str | None = None

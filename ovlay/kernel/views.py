@@ -93,7 +93,7 @@ def _peel_here(mount: Mount) -> tuple[int, int]:
 
 def _topmost(target: str) -> Mount | None:
     # The table of this thread: /proc/self is that of the main thread, which is in another namespace.
-    with open("/proc/thread-self/mountinfo", encoding="utf-8", errors="surrogateescape") as stream:
+    with open("/proc/thread-self/mountinfo", encoding="utf-8", errors="surrogateescape", newline="\n") as stream:
         mounts = parse_mountinfo(stream.read()).stack(target)
     return mounts[-1] if mounts else None
 

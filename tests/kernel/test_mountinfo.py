@@ -123,6 +123,23 @@ def test_names_that_begin_alike_are_not_below() -> None:
     assert table.covering("/usr") is table.by_id(1)
 
 
+def test_a_name_may_have_any_other_line_end() -> None:
+    """seq_path() escapes the newline alone."""
+    table = parse_mountinfo("\n".join([ROOT, line(2, 1, "/a\rb\x0bc\x85d\u2028e"), line(3, 1, "/usr")]))
+    assert [mount.mount_point for mount in table] == ["/", "/a\rb\x0bc\x85d\u2028e", "/usr"]
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "\u0663", "\xb2", "-1", "1.0", ""])
+def test_what_is_no_id_is_no_line(number: str) -> None:
+    assert len(parse_mountinfo(f"{number} 0 8:1 / / rw - ext4 s o\n1 {number} 8:1 / / rw - ext4 s o")) == 0
+
+
+def test_mounts_that_lie_on_each_other_end_the_walk() -> None:
+    """No kernel shows it; a table that was tampered with must not be waited for."""
+    table = parse_mountinfo("\n".join([ROOT, line(2, 1, "/a"), line(3, 2, "/a"), line(2, 3, "/a")]))
+    assert table.covering("/a/b") is not None
+
+
 def test_a_root_that_is_its_own_parent_ends_the_walk() -> None:
     table = parse_mountinfo("1 1 0:1 / / rw - rootfs rootfs rw")
     assert [mount.mount_id for mount in table.stack("/")] == [1]
