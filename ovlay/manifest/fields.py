@@ -1,4 +1,4 @@
-"""What each key of a manifest may hold: from a TOML value to ours, with every mistake in it.
+"""Which keys the tables of a manifest have, and what each may hold.
 
 `ovlay/schemas/ovlay.manifest-1.json` says the same as JSON Schema; a test holds one against the other.
 """
@@ -6,49 +6,37 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 from ovlay.manifest.conditions import SPECIFIER_MARKS
-from ovlay.manifest.document import NOTHING, SCHEMA, Kind, When
+from ovlay.manifest.document import Kind, When
+from ovlay.manifest.values import (
+    Mistake,
+    Parse,
+    Wrong,
+    one_of,
+    parse_account,
+    parse_label,
+    parse_leaf,
+    parse_link,
+    parse_mode,
+    parse_name,
+    parse_path,
+    parse_pattern,
+    parse_replaces,
+    parse_schema,
+    parse_sha256,
+    parse_source,
+    parse_text,
+    parse_word,
+    shown,
+    some_of,
+)
 from ovlay.model import Access, Mode, Persistence
 
-if TYPE_CHECKING:
-    from enum import StrEnum
-
-    from ovlay.manifest.positions import KeyPath
-
-_NAME_MAX = 255  # bytes in a file name, and in a path with its null: limits.h
-_PATH_MAX = 4096
-_MAX_ID = 2**32 - 2  # the id after it is no user: (uid_t) -1 means "leave it" to chown(2)
-_SHOWN = 60
-
-_OCTAL = re.compile(r"0?[0-7]{3,4}")
-_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
-_ACCOUNT = re.compile(r"[^:/\x00-\x1f\x7f]+")
-_LABEL = re.compile(r"[^\s:\x00]+(:[^\s:\x00]+){2}(:[^\s\x00]+)?")
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-
-
-class Mistake(NamedTuple):
-    """What is wrong with a value, or with what lies at ``path`` within it."""
-
-    message: str
-    hint: str = ""
-    path: KeyPath = ()
-
-
-class Wrong(Exception):
-    """A value with mistakes in it."""
-
-    def __init__(self, *mistakes: Mistake) -> None:
-        super().__init__(*mistakes)
-        self.mistakes = mistakes
-
-
-Parse: TypeAlias = Callable[[Any], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,185 +75,6 @@ def unknown(key: str, known: Fields) -> Mistake:
     close = difflib.get_close_matches(key.lower().replace("_", "-"), known, 1)
     hint = f"did you mean {close[0]!r}?" if close else f"known are: {', '.join(known)}"
     return Mistake("there is no such key", hint, (key,))
-
-
-def shown(value: object) -> str:
-    """A value as it stands in a message: never long, never with a control character."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, dict):
-        return "a table"
-    if isinstance(value, list):
-        return "a list"
-    text = repr(value[: _SHOWN + 1] if isinstance(value, str) else value)
-    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
-
-
-# --- values --------------------------------------------------------------------------------------------------------
-
-
-def parse_text(value: Any) -> str:
-    """Any text."""
-    if not isinstance(value, str):
-        raise Wrong(Mistake(f"must be a text, not {shown(value)}", f'write "{value}"' if type(value) is int else ""))
-    return value
-
-
-def parse_word(value: Any) -> str:
-    """A text with something in it."""
-    text = parse_text(value)
-    if not text:
-        raise Wrong(Mistake("must not be empty"))
-    return text
-
-
-def parse_name(value: Any) -> str:
-    """A name that fits into a line."""
-    text = parse_word(value)
-    if _CONTROL.search(text):
-        raise Wrong(Mistake("must be one line, with no control characters"))
-    return text
-
-
-def parse_link(value: Any) -> str:
-    """What a symbolic link says."""
-    text = parse_word(value)
-    if "\0" in text:
-        raise Wrong(Mistake("must not contain a null character"))
-    if len(text.encode()) >= _PATH_MAX:
-        raise Wrong(Mistake(f"is longer than {_PATH_MAX - 1} bytes"))
-    return text
-
-
-def parse_source(value: Any) -> str:
-    """A path, absolute or relative."""
-    return parse_link(value)
-
-
-def parse_path(value: Any) -> str:
-    """An absolute path without ``..``, still as it was written."""
-    text = parse_link(value)
-    if not text.startswith("/"):
-        raise Wrong(Mistake(f"{shown(text)} is not an absolute path", "it must begin with /"))
-    if ".." in text.split("/"):
-        raise Wrong(Mistake(f"{shown(text)} contains '..'", "write the path without it"))
-    if any(len(part.encode()) > _NAME_MAX for part in text.split("/")):
-        raise Wrong(Mistake(f"has a name of more than {_NAME_MAX} bytes in it"))
-    return text
-
-
-def parse_leaf(value: Any) -> str:
-    """A path that is not written as that of a directory."""
-    text = parse_path(value)
-    if text.endswith("/"):
-        raise Wrong(Mistake(f"{shown(text)} ends with '/'", "name the file in it"))
-    return text
-
-
-def parse_mode(value: Any) -> int:
-    """Permission bits, as octal text or as a number."""
-    hint = 'write it as "0755" or 0o755'
-    if isinstance(value, str) and _OCTAL.fullmatch(value):
-        return int(value, 8)
-    if type(value) is not int or not 0 <= value <= 0o7777:
-        raise Wrong(Mistake(f"must be a mode, not {shown(value)}", hint))
-    return value
-
-
-def parse_sha256(value: Any) -> str:
-    """A SHA-256 in hexadecimal digits."""
-    if not isinstance(value, str) or not _SHA256.fullmatch(value):
-        raise Wrong(Mistake(f"must be 64 hexadecimal digits, not {shown(value)}", "sha256sum(1) prints them"))
-    return value.lower()
-
-
-def parse_replaces(value: Any) -> str:
-    """A SHA-256, or `NOTHING`."""
-    if value == NOTHING:
-        return NOTHING
-    if not isinstance(value, str) or not _SHA256.fullmatch(value):
-        hint = "it is what sha256sum(1) prints of the file in the base"
-        raise Wrong(Mistake(f"must be 64 hexadecimal digits, or {NOTHING!r}, not {shown(value)}", hint))
-    return value.lower()
-
-
-def parse_account(value: Any) -> str | int:
-    """The name or the number of a user or a group."""
-    if type(value) is int and 0 <= value <= _MAX_ID:
-        return value
-    if not isinstance(value, str) or not _ACCOUNT.fullmatch(value):
-        raise Wrong(Mistake(f"must be a name or a number, not {shown(value)}"))
-    if value.isascii() and value.isdecimal() and (len(value) > 10 or int(value) > _MAX_ID):
-        raise Wrong(Mistake(f"must be at most {_MAX_ID}, not {shown(value)}"))
-    return value
-
-
-def parse_label(value: Any) -> str:
-    """An SELinux context: user, role, type, and a range where the policy has them."""
-    if not isinstance(value, str) or not _LABEL.fullmatch(value):
-        raise Wrong(Mistake(f"must be an SELinux label, not {shown(value)}", 'such as "system_u:object_r:bin_t:s0"'))
-    return value
-
-
-def parse_schema(value: Any) -> int:
-    """The version of the format; a later one is looked at before, see `ovlay.manifest.load`."""
-    if type(value) is not int or value != SCHEMA:
-        raise Wrong(Mistake(f"must be {SCHEMA}, not {shown(value)}"))
-    return value
-
-
-def one_of(values: type[StrEnum]) -> Parse:
-    """One of the words of an enumeration."""
-
-    def parse(value: Any) -> StrEnum:
-        if not isinstance(value, str) or value not in list(values):
-            import difflib
-
-            close = difflib.get_close_matches(value, list(values), 1) if isinstance(value, str) else []
-            known = " or ".join(repr(str(member)) for member in values)
-            raise Wrong(
-                Mistake(f"must be {known}, not {shown(value)}", f"did you mean {str(close[0])!r}?" if close else "")
-            )
-        return values(value)
-
-    return parse
-
-
-def some_of(parse: Parse, *, empty: bool = False) -> Parse:
-    """A value, or a list of them, as a tuple."""
-
-    def parse_all(value: Any) -> tuple[Any, ...]:
-        if not isinstance(value, list):
-            return (parse(value),)
-        found, mistakes = [], []
-        for number, item in enumerate(value):
-            try:
-                found.append(parse(item))
-            except Wrong as error:
-                mistakes += [mistake._replace(path=(number, *mistake.path)) for mistake in error.mistakes]
-        if not value and not empty:
-            mistakes.append(Mistake("must not be an empty list", "leave it out"))
-        if mistakes:
-            raise Wrong(*mistakes)
-        return tuple(found)
-
-    return parse_all
-
-
-def parse_pattern(value: Any) -> str:
-    """A glob of gitignore(5)."""
-    from ovlay.changes.ignore import Ignored
-    from ovlay.errors import InvalidInput
-
-    text = parse_word(value)
-    try:
-        Ignored("/", (text,))
-    except InvalidInput as error:
-        raise Wrong(Mistake(str(error), error.remedy)) from None
-    return text
-
-
-# --- tables --------------------------------------------------------------------------------------------------------
 
 
 def parse_table(value: Any, fields: Fields) -> dict[str, Any]:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from ovlay.errors import InvalidInput, NotPermitted
 from ovlay.manifest.document import SCHEMA, Entry, InvalidManifest, Kind, Manifest, Origin, Problem, When
-from ovlay.manifest.fields import ENTRIES, HEAD, Field, Mistake, read_table, shown, unknown
+from ovlay.manifest.fields import ENTRIES, HEAD, Field, read_table, unknown
 from ovlay.manifest.positions import find_positions
+from ovlay.manifest.values import Mistake, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -80,12 +81,12 @@ def _read(file: str) -> str:
         raise wrong(error.strerror or "cannot be opened") from error
     except ValueError as error:  # a null character
         raise wrong("there can be no file of that name") from error
-    with os.fdopen(descriptor, "rb", buffering=0, closefd=True) as stream:
+    with os.fdopen(descriptor, "rb") as stream:
         mode = os.fstat(descriptor).st_mode
         if not stat.S_ISREG(mode):
             raise wrong("is a directory" if stat.S_ISDIR(mode) else "is not a regular file")
         try:
-            data = stream.readall() if os.fstat(descriptor).st_size <= LIMIT else b"\0" * (LIMIT + 1)
+            data = stream.read(LIMIT + 1)
         except OSError as error:
             raise wrong(f"cannot be read: {error.strerror}") from error
     if len(data) > LIMIT:

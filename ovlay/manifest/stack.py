@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from typing import TYPE_CHECKING
 
 from ovlay.errors import NotPermitted
@@ -108,36 +109,39 @@ def _select(folders: Iterable[str]) -> tuple[str, ...]:
     for folder in folders:
         for name in (MAIN, *_fragments(folder)):
             file = os.path.join(folder, name)
-            if not os.path.lexists(file):
+            says = _says_something(file)
+            if says is None:
                 continue
-            masks = _says_nothing(file)
-            if masks or name != MAIN:
+            if not says or name != MAIN:
                 found = [(other, path) for other, path in found if other != name]
-            if not masks:
+            if says:
                 found.append((name, file))
     return tuple(path for _, path in found)
 
 
 def _fragments(folder: str) -> list[str]:
+    """The names of what is in manifest.d, relative to the folder."""
+    where = os.path.join(folder, FRAGMENTS)
     try:
-        names = os.listdir(os.path.join(folder, FRAGMENTS))
+        names = os.listdir(where)
     except (FileNotFoundError, NotADirectoryError):
         return []
     except PermissionError as error:
-        raise NotPermitted(f"{folder}/{FRAGMENTS}: may not be read", remedy="let everybody read it") from error
-    return [
-        os.path.join(FRAGMENTS, name) for name in sorted(names) if name.endswith(".toml") and not name.startswith(".")
-    ]
+        raise NotPermitted(f"{where}: may not be read", remedy="run as a user who may read it") from error
+    return [f"{FRAGMENTS}/{name}" for name in sorted(names) if name.endswith(".toml") and not name.startswith(".")]
 
 
-def _says_nothing(file: str) -> bool:
-    import stat
-
+def _says_something(file: str) -> bool | None:
+    """Whether there is a manifest, False where it is one that masks others, None where there is nothing."""
     try:
-        found = os.stat(file)
-    except OSError:
-        return False
-    return os.path.realpath(file) == os.devnull or (stat.S_ISREG(found.st_mode) and found.st_size == 0)
+        found = os.lstat(file)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except PermissionError as error:
+        raise NotPermitted(f"{file}: may not be read", remedy="run as a user who may read it") from error
+    if stat.S_ISLNK(found.st_mode):
+        return os.path.realpath(file) != os.devnull
+    return not (stat.S_ISREG(found.st_mode) and found.st_size == 0)
 
 
 def _named(path: str) -> tuple[str, ...]:
