@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ovlay.holders import Holders, Process
     from ovlay.host import Host
     from ovlay.kernel.holders import FileUse
+    from ovlay.manifest.document import InvalidManifest, Problem
     from ovlay.model import (
         Access,
         Anomaly,
@@ -74,6 +75,7 @@ _HOME = {
     "ovlay.holders": ("Holders", "Process"),
     "ovlay.host": ("Host",),
     "ovlay.kernel.holders": ("FileUse",),
+    "ovlay.manifest.document": ("InvalidManifest", "Problem"),
     "ovlay.model": (
         "Access",
         "Anomaly",
@@ -113,6 +115,7 @@ __all__ = [
     "Host",
     "InstallFile",
     "InvalidInput",
+    "InvalidManifest",
     "Layer",
     "Mode",
     "NoDriver",
@@ -126,6 +129,7 @@ __all__ = [
     "Persistence",
     "Plan",
     "Probe",
+    "Problem",
     "Process",
     "StateForbids",
     "Status",

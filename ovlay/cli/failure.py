@@ -60,6 +60,7 @@ def describe(error: BaseException, words: Sequence[str]) -> dict[str, Any]:
         "remedy": remedy,
         "exit_code": exit_code,
         "holders": as_json(getattr(error, "holders", ())),
+        "problems": as_json(getattr(error, "problems", ())),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pkgutil
+from dataclasses import fields
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from ovlay.changes.change import CHANGES_SCHEMA, Change, ChangeKind, Changes
 from ovlay.cli import changing, failure
 from ovlay.holders import HOLDERS_SCHEMA, Holders, Process
 from ovlay.kernel.holders import FileUse
+from ovlay.manifest.document import InvalidManifest, Problem
 from ovlay.plan.steps import known_steps
 from tests.cli.conftest import SCHEMAS
 
@@ -88,6 +90,7 @@ def test_every_member_of_the_documents_is_described() -> None:
     assert set(SCHEMAS["status"]["properties"]) == {"schema", *model.Status._fields} | with_changes
     assert set(SCHEMAS["status"]["required"]) == {"schema", *model.Status._fields}
     assert set(SCHEMAS["error"]["$defs"]["holder"]["properties"]) == set(model.Holder._fields)
+    assert list(SCHEMAS["error"]["$defs"]["problem"]["properties"]) == [field.name for field in fields(Problem)]
     for name, value in (("changes", Changes), ("holders", Holders)):
         more = {"schema", "complete"}
         assert set(SCHEMAS[name]["properties"]) == set(SCHEMAS[name]["required"]) == {*value._fields} | more
@@ -108,7 +111,7 @@ def every_error(kind: type[ovlay.OvlayError] = errors.OvlayError) -> Iterator[ty
 
 
 def test_every_error_is_known_with_its_exit_code() -> None:
-    kinds = {failure.kind_of(kind) for kind in every_error()}
+    kinds = {failure.kind_of(kind) for kind in (*every_error(), InvalidManifest)}
     assert enum_at("error", "properties", "kind") == kinds | {"interrupted", "unexpected"}
     codes = {kind.exit_code for kind in every_error()}
     assert enum_at("error", "properties", "exit_code") == codes | {failure.INTERRUPTED, failure.UNEXPECTED}
