@@ -21,6 +21,7 @@ _VALUES: dict[str, st.SearchStrategy[Any]] = {
     "int": st.integers(),
     "bool": st.booleans(),
     "int | None": st.none() | st.integers(),
+    "str | None": st.none() | _TEXT,
     "Access": st.sampled_from(Access),
     "tuple[str, ...]": st.lists(_TEXT, max_size=3).map(tuple),
 }
