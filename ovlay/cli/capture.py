@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
 
     from ovlay.cli.options import Options
     from ovlay.cli.terminal import Terminal
+    from ovlay.overlay import Outcome
+    from ovlay.plan.plan import Plan
 
 EXAMPLES = """\
 examples:
@@ -40,9 +43,25 @@ def run(options: Options, terminal: Terminal) -> int:
     paths: list[str] = getattr(options, "paths", [])
     file: str = getattr(options, "to", None) or default_manifest(overlay.host)
     ignore = (*load_config().ignore, *getattr(options, "ignore", ()))
+
+    def plan() -> Plan:
+        return _with_notes(plan_capture(overlay.backend, paths, to=file, ignore=ignore), terminal)
+
+    def carry_out(confirm: Callable[[Plan], bool]) -> Outcome:
+        outcome = overlay.capture(paths, to=file, ignore=ignore, confirm=confirm)
+        return outcome._replace(plan=_with_notes(outcome.plan, terminal))
+
     request = Request(
-        plan=lambda: plan_capture(overlay.backend, paths, to=file, ignore=ignore),
-        carry_out=lambda confirm: overlay.capture(paths, to=file, ignore=ignore, confirm=confirm),
+        plan=plan,
+        carry_out=carry_out,
         done=f"captured in {file}",
     )
     return change(request, overlay, options, terminal)
+
+
+def _with_notes(plan: Plan, terminal: Terminal) -> Plan:
+    """The plan, after what a manifest cannot say was named: where nothing else is to be done, nobody else says it."""
+    if not plan:
+        for line in plan.warnings:
+            terminal.note(line)
+    return plan
