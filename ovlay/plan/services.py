@@ -78,6 +78,6 @@ class SettleUserUnit(SettleUnit):
 
 
 def unit_text(host: Host, path: str, *, link: bool) -> str | None:
-    """What is at ``path``: the text of a link where that is asked for, else of a file that is none; None for neither."""
+    """What is at ``path``: with ``link`` the text of a symbolic link, else that of a file; None where it is neither."""
     found = host.read_link(path)
     return found if link else host.read(path) if found is None else None
