@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from ovlay.kernel import Kernel, Mount
+    from ovlay.plan.sharing import Sharing
 
 TOOL_PATH = ("/usr/sbin", "/usr/bin", "/sbin", "/bin")
 """Where host tools are looked for. The caller's PATH is never used: privileged code trusts nothing a user can write."""
@@ -57,6 +58,9 @@ class Host:
 
     plans_for_root: bool = False
     """Whether what is planned here is going to be carried out by root, whoever plans it."""
+
+    shared: Sharing | None = None
+    """What the steps of the plan that is being executed have in common."""
 
     def __init__(self, root: str = "/", *, kernel: Kernel | None = None, scratch: str | None = None) -> None:
         """``scratch`` takes the place of `STATE_DIR` and `DATA_DIR`, for one who may write to neither."""
@@ -204,6 +208,15 @@ class Host:
     def default_owner(self) -> tuple[int, int]:
         """The user and group id of what is placed with no owner given."""
         return (0, 0) if self.plans_for_root else (os.geteuid(), os.getegid())
+
+    def opened_source(self, path: str) -> AbstractContextManager[int]:
+        """A descriptor on a regular file that is to be placed; see `ovlay.files.source.opened_source`.
+
+        The path is the caller's own and not the host's: a simulated host takes its files from the real one.
+        """
+        from ovlay.files.source import opened_source
+
+        return opened_source(path)
 
     # --- changes: for steps only -------------------------------------------------------------------------------
 

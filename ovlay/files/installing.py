@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ovlay.errors import InvalidInput, NoSpace, NotActive, NotPermitted, StateForbids
 from ovlay.files.destination import below, opened_parent
-from ovlay.files.source import Content, content_of, opened_source
+from ovlay.files.source import content_of
 from ovlay.model import AnomalyKind, Persistence
 from ovlay.plan.placing import MakeLeadingDirectory, PlaceFile
 from ovlay.plan.plan import Plan
@@ -80,7 +80,7 @@ def _demand_overlay(status: Status) -> int:
 def _wanted(host: Host, target: str, mount_id: int, relative: str, file: InstallFile, *, durable: bool) -> PlaceFile:
     if not 0 <= file.mode <= 0o7777:
         raise InvalidInput(f"mode {file.mode:o} is not between 0 and 7777")
-    with opened_source(file.source) as descriptor:
+    with host.opened_source(file.source) as descriptor:
         content = content_of(descriptor)
     uid, gid = host.default_owner
     return PlaceFile(
@@ -134,7 +134,7 @@ def _is_so(host: Host, root: int, target: str, relative: str, step: PlaceFile) -
             return False
         if (host.permissions(found), found.st_uid, found.st_gid) != (step.mode, step.uid, step.gid):
             return False
-        return content_of(there) == Content(step.size, step.sha256)
+        return content_of(there).sha256 == step.sha256
     finally:
         os.close(there)
 

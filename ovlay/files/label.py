@@ -14,14 +14,13 @@ ATTRIBUTE = "security.selinux"
 _SELABEL_CTX_FILE = 0  # selinux/label.h
 
 
-def label_for(path: str, mode: int, *, replaced: int | str | None, parent: int) -> bytes | None:
+def label_for(path: str, mode: int, *, replaced: int | str | None, inherited: bytes | None) -> bytes | None:
     """The label for a file at ``path`` with this type and mode (``st_mode``), or None where the system has none.
 
-    ``replaced`` is what is there now (its label is kept), ``parent`` a descriptor on the directory.
+    ``replaced`` is what is there now (its label is kept), ``inherited`` the label of the directory.
     """
     if replaced is not None and (kept := read_label(replaced)) is not None:
         return kept
-    inherited = read_label(parent)
     return (_from_policy(path, mode) or inherited) if selinux_is_on() else inherited
 
 
@@ -37,6 +36,7 @@ def read_label(where: int | str) -> bytes | None:
         return None
 
 
+@cache
 def selinux_is_on() -> bool:
     """Whether a policy is loaded: selinuxfs has the file ``enforce`` (selinux_enabled(3))."""
     return os.path.exists("/sys/fs/selinux/enforce")

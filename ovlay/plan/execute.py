@@ -23,20 +23,32 @@ def execute(plan: Plan, host: Host, *, before: Callable[[Step], None] | None = N
     """Run the steps of ``plan`` on ``host``, and return what they had to tell.
 
     ``before`` is called with each step that is about to run. Where a step fails, those before it are undone in
-    reverse, and the error is raised: always an `OvlayError`. An interruption (Ctrl-C) undoes them too.
+    reverse, and the error is raised: always an `OvlayError`. An interruption (Ctrl-C) undoes them too. What a step
+    placed stays placed, and so does the overlay that it was placed in (`Step.keeps`).
     """
+    from ovlay.plan.sharing import begun_sharing
+
     demand_privilege(plan, host)
     told: list[str] = []
     done: list[Step] = []
+    loud = _log.isEnabledFor(logging.INFO)
     try:
-        for step in plan.steps:
-            if before is not None:
-                before(step)
-            _log.info("%s", step.describe())
-            if said := step.run(host):
-                told.append(said)
-            done.append(step)
+        with begun_sharing(host) as shared:
+            for step in plan.steps:
+                if not step.shares:
+                    shared.release()
+                if before is not None:
+                    before(step)
+                if loud:
+                    _log.info("%s", step.describe())
+                if said := step.run(host):
+                    told.append(said)
+                done.append(step)
     except BaseException as error:
+        if len(done) == len(plan.steps):
+            if isinstance(error, OSError) and not isinstance(error, OvlayError):
+                raise translate(error, "write down what was placed") from error
+            raise
         failed = plan.steps[len(done)]
         _undo(done, host, error)
         if isinstance(error, OSError) and not isinstance(error, OvlayError):
@@ -69,6 +81,8 @@ def translate(error: OSError, doing: str) -> OvlayError:
 
 def _undo(done: list[Step], host: Host, error: BaseException) -> None:
     for step in reversed(done):
+        if step.keeps:
+            return
         _log.info("take back: %s", step.describe())
         try:
             step.undo(host)

@@ -163,9 +163,15 @@ def run_tool(host: Host, argv: tuple[str, ...], *, timeout: float = 120) -> None
 
 
 def topmost(host: Host, target: str, mount_id: int) -> Mount:
-    """The mount that a plan was made for; raises `Conflict` where it is no longer the topmost on its target."""
+    """The mount that a plan was made for; raises `Conflict` where it is no longer the topmost on its target.
+
+    A ``mount_id`` of 0 is the overlay that an earlier step of the same plan has put there.
+    """
     mounts = host.mounts_at(target)
-    if not mounts or mounts[-1].mount_id != mount_id:
+    fits = mounts and mounts[-1].mount_id == mount_id
+    if mount_id == 0 and mounts:
+        fits = mounts[-1].is_overlay and mounts[-1].upper is not None
+    if not fits:
         raise Conflict(
             f"what is mounted on {target} changed since the plan was made",
             remedy="look at `ovlay status`, then try again",

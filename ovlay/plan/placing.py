@@ -5,24 +5,28 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import posixpath
 import secrets
 import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from ovlay.errors import Conflict, InvalidInput, NoSpace
-from ovlay.files.destination import opened_parent
 from ovlay.files.label import ATTRIBUTE, label_for
-from ovlay.files.source import BLOCK, opened_source
-from ovlay.plan.mounting import topmost
+from ovlay.files.source import BLOCK
+from ovlay.plan.sharing import sharing
 from ovlay.plan.step import Step
+from ovlay.receipts import Receipt, stamp_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ovlay.host import Host
+    from ovlay.plan.sharing import Folder, Sharing
 
 TEMPORARY = ".ovlay-new-"
 """How the name of a file begins while it is being written."""
+
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,8 @@ class MakeLeadingDirectory(Step):
     """A directory in the merged view that a file is going to be placed in, with the label that belongs there."""
 
     kind: ClassVar[str] = "make-leading-directory"
+    keeps: ClassVar[bool] = True
+    shares: ClassVar[bool] = True
 
     target: str
     mount_id: int
@@ -42,20 +48,16 @@ class MakeLeadingDirectory(Step):
         return f"make the directory {self.target}/{self.path}"
 
     def run(self, host: Host) -> str:
-        topmost(host, self.target, self.mount_id)
-        with (
-            host.kernel.writable_view(self.target) as view,
-            opened_parent(view, self.target, self.path) as parent,
-        ):
-            name = posixpath.basename(self.path)
+        with sharing(host) as shared:
+            folder = shared.folder(self.target, self.mount_id, self.path, durable=False)
+            name = self.path.rpartition("/")[2]
             with contextlib.suppress(FileExistsError):
-                os.mkdir(name, 0o700, dir_fd=parent)
-                made = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+                os.mkdir(name, 0o700, dir_fd=folder.descriptor)
+                made = os.open(name, DIRECTORY, dir_fd=folder.descriptor)
                 try:
-                    _set_owner(made, self.uid, self.gid)
-                    label = label_for(f"{self.target}/{self.path}", stat.S_IFDIR, replaced=None, parent=parent)
-                    _set_label(made, label)
-                    os.fchmod(made, self.mode)
+                    place = f"{self.target}/{self.path}"
+                    label = label_for(place, stat.S_IFDIR, replaced=None, inherited=folder.label)
+                    dress(made, self.uid, self.gid, self.mode, label)
                 finally:
                     os.close(made)
         return ""
@@ -63,110 +65,192 @@ class MakeLeadingDirectory(Step):
 
 @dataclass(frozen=True, slots=True)
 class PlaceFile(Step):
-    """One file, atomically. ``sha256`` and ``size`` are those of the source when the plan was made.
+    """One file, atomically: the content of ``source``, or ``text`` itself where that is given.
 
-    ``mount_id`` is that of the overlay: without it the file would land in what lies beneath.
+    ``size`` and ``sha256`` are those of the source when the plan was made; where it was not read then, ``sha256`` is
+    None, and ``stamp`` says by its stat(2) which file it was (see `ovlay.receipts.stamp_of`). The source is refused
+    where it is another by now. ``mount_id`` is that of the overlay: without it the file would land in what lies
+    beneath. ``label`` is a SELinux label, where one was asked for; ``base``, ``manifest`` and ``name`` go into the
+    receipt.
 
-    The source is refused where it is another file by now. The destination is replaced by rename(2), so a running
-    program keeps its own file (no ETXTBSY) and a link there is replaced and not followed.
+    The destination is replaced by rename(2), so a running program keeps its own file (no ETXTBSY) and a link there is
+    replaced and not followed.
     """
 
     kind: ClassVar[str] = "place-file"
+    keeps: ClassVar[bool] = True
+    shares: ClassVar[bool] = True
 
     source: str
     target: str
     mount_id: int
     path: str
     size: int
-    sha256: str
+    sha256: str | None
     mode: int
     uid: int
     gid: int
     durable: bool
+    text: str | None = None
+    stamp: tuple[int, ...] = ()
+    label: str | None = None
+    base: str | None = None
+    manifest: str | None = None
+    name: str = ""
 
     def describe(self) -> str:
-        return f"place {self.source} at {self.target}/{self.path} (mode {self.mode:04o}, {self.size} bytes)"
+        what = self.source if self.text is None else "text"
+        return f"place {what} at {self.target}/{self.path} (mode {self.mode:04o}, {self.size} bytes)"
 
     def run(self, host: Host) -> str:
-        topmost(host, self.target, self.mount_id)
-        with (
-            opened_source(self.source) as source,
-            host.kernel.writable_view(self.target) as view,
-            opened_parent(view, self.target, self.path) as parent,
-        ):
-            name = posixpath.basename(self.path)
-            if _is_directory(name, parent):
-                raise InvalidInput(f"{self.target}/{self.path} is a directory", remedy="name the file in it")
-            temporary = TEMPORARY + secrets.token_hex(8)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            new = os.open(temporary, flags, 0o600, dir_fd=parent)
-            try:
-                self._fill(source, new)
-                self._finish(new, name, parent)
-                os.rename(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
-            except BaseException as error:
-                os.unlink(temporary, dir_fd=parent)
-                if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-                    raise NoSpace(
-                        f"no space for {self.target}/{self.path}: {error.strerror}",
-                        remedy="`ovlay status` names the filesystem that is full; make room there",
-                    ) from error
-                raise
-            finally:
-                os.close(new)
-            if self.durable:
-                os.fsync(parent)
+        with sharing(host) as shared:
+            if self.text is not None:
+                self._place(shared, None)
+            else:
+                with host.opened_source(self.source) as source:
+                    self._place(shared, source)
         return ""
 
-    def _fill(self, source: int, new: int) -> None:
-        """Copy the content, and refuse it where it is not what the plan was made for."""
+    def _place(self, shared: Sharing, source: int | None) -> None:
+        folder = shared.folder(self.target, self.mount_id, self.path, durable=self.durable)
+        journal = shared.journal(self.target, self.mount_id, durable=self.durable)
+        parent, name = folder.descriptor, self.path.rpartition("/")[2]
+        replaced = _found(name, parent)
+        if replaced is not None and stat.S_ISDIR(replaced.st_mode):
+            raise InvalidInput(f"{self.target}/{self.path} is a directory", remedy="name the file in it")
+        with temporary(parent) as hidden, telling_space(f"{self.target}/{self.path}"):
+            new = os.open(hidden, _NEW, 0o600, dir_fd=parent)
+            try:
+                came, sha256 = (None, self._write(new)) if source is None else self._fill(source, new)
+                place = f"{self.target}/{self.path}"
+                mode = stat.S_IFREG | self.mode
+                label = wanted_label(place, mode, self.label, folder, replaces=replaced is not None)
+                dress(new, self.uid, self.gid, self.mode, label)
+                if self.durable:
+                    os.fsync(new)
+                journal.intend(
+                    Receipt(
+                        self.path,
+                        "file",
+                        sha256,
+                        size=self.size,
+                        mode=self.mode,
+                        uid=self.uid,
+                        gid=self.gid,
+                        label=self.label,
+                        source=None if source is None else self.source,
+                        source_stamp=None if came is None else stamp_of(came),
+                        placed=stamp_of(os.fstat(new)),
+                        manifest=self.manifest,
+                        name=self.name,
+                        base=self.base,
+                    )
+                )
+                os.rename(hidden, name, src_dir_fd=parent, dst_dir_fd=parent)
+                journal.placed(self.path, os.fstat(new))
+            finally:
+                os.close(new)
+
+    def _write(self, new: int) -> str:
         import hashlib
 
+        content = (self.text or "").encode("utf-8", "surrogateescape")
+        _write_all(new, content)
+        return hashlib.sha256(content).hexdigest()
+
+    def _fill(self, source: int, new: int) -> tuple[os.stat_result, str]:
+        """Copy the content, and refuse it where it is not what the plan was made for, or changes meanwhile."""
+        import hashlib
+
+        before = os.fstat(source)
+        if self.stamp and stamp_of(before) != self.stamp:
+            raise self._changed()
         digest, size = hashlib.sha256(), 0
-        while chunk := os.pread(source, BLOCK, size):
+        while chunk := os.read(source, BLOCK):
             digest.update(chunk)
+            _write_all(new, chunk)
             size += len(chunk)
-            rest = memoryview(chunk)
-            while rest:
-                rest = rest[os.write(new, rest) :]
-        if size != self.size or digest.hexdigest() != self.sha256:
-            raise Conflict(f"{self.source} changed since the plan was made", remedy="try again")
+            if size >= self.size and len(chunk) < BLOCK:
+                break
+        came, sha256 = os.fstat(source), digest.hexdigest()
+        if size != self.size or came.st_size != size or (self.sha256 is not None and sha256 != self.sha256):
+            raise self._changed()
+        if self.stamp and stamp_of(came) != self.stamp:
+            raise self._changed()
+        return came, sha256
 
-    def _finish(self, new: int, name: str, parent: int) -> None:
-        """Owner, label and mode, in the order in which none of them undoes another; then what must be on the disk."""
-        _set_owner(new, self.uid, self.gid)
-        old: int | None = None
-        with contextlib.suppress(OSError):
-            old = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, dir_fd=parent)
-        try:
-            label = label_for(f"{self.target}/{self.path}", stat.S_IFREG | self.mode, replaced=old, parent=parent)
-        finally:
-            if old is not None:
-                os.close(old)
-        _set_label(new, label)
-        os.fchmod(new, self.mode)
-        if self.durable:
-            os.fsync(new)
+    def _changed(self) -> Conflict:
+        return Conflict(f"{self.source} changed since the plan was made", remedy="try again")
 
 
-def _is_directory(name: str, parent: int) -> bool:
+# --- what all that is placed has in common ---------------------------------------------------------------------------
+
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@contextlib.contextmanager
+def temporary(parent: int) -> Iterator[str]:
+    """A name in a directory that nothing has; what still has it after a failure is removed."""
+    hidden = TEMPORARY + secrets.token_hex(8)
     try:
-        return stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
-    except FileNotFoundError:
-        return False
+        yield hidden
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            found = os.stat(hidden, dir_fd=parent, follow_symlinks=False)
+            (os.rmdir if stat.S_ISDIR(found.st_mode) else os.unlink)(hidden, dir_fd=parent)
+        raise
 
 
-def _set_owner(descriptor: int, uid: int, gid: int) -> None:
+@contextlib.contextmanager
+def telling_space(place: str) -> Iterator[None]:
+    """Raise `NoSpace` where the filesystem behind the overlay is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise NoSpace(
+                f"no space for {place}: {error.strerror}",
+                remedy="`ovlay status` names the filesystem that is full; make room there",
+            ) from error
+        raise
+
+
+def wanted_label(place: str, mode: int, asked: str | None, folder: Folder, *, replaces: bool) -> bytes | None:
+    """The label for what is placed at the absolute path ``place``: what was asked for, else what `label_for` says."""
+    if asked is not None:
+        return os.fsencode(asked) + b"\0"
+    replaced = f"/proc/self/fd/{folder.descriptor}/{place.rpartition('/')[2]}" if replaces else None
+    return label_for(place, mode, replaced=replaced, inherited=folder.label)
+
+
+def dress(descriptor: int, uid: int, gid: int, mode: int, label: bytes | None) -> None:
+    """Owner, label and mode of an open file, in the order in which none of them undoes another."""
     found = os.fstat(descriptor)
     if (found.st_uid, found.st_gid) != (uid, gid):
         os.fchown(descriptor, uid, gid)
+    set_label(descriptor, label)
+    os.fchmod(descriptor, mode)
 
 
-def _set_label(descriptor: int, label: bytes | None) -> None:
+def set_label(where: int | str, label: bytes | None) -> None:
+    """Give a file, by descriptor or by path, a label, where its filesystem has labels."""
     if label is None:
         return
     try:
-        os.setxattr(descriptor, ATTRIBUTE, label)
+        os.setxattr(where, ATTRIBUTE, label, follow_symlinks=isinstance(where, int))
     except OSError as error:
         if error.errno not in (errno.ENOTSUP, errno.EPERM):
             raise
+
+
+def _found(name: str, parent: int) -> os.stat_result | None:
+    try:
+        return os.stat(name, dir_fd=parent, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    rest = content[os.write(descriptor, content) :]
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]

@@ -18,13 +18,17 @@ if TYPE_CHECKING:
 class Step(abc.ABC):
     """One change. Subclasses are frozen dataclasses of str, int, bool, None, enumerations, and tuples of str.
 
-    ``kind`` names the step in JSON; ``privileged`` is whether it needs root on a real host.
+    ``kind`` names the step in JSON; ``privileged`` is whether it needs root on a real host. ``keeps`` is whether what
+    it did stays when a later step fails, with all that came before it; ``shares`` whether it leaves mounts alone and
+    works through `ovlay.plan.sharing`.
     """
 
     __slots__ = ()
 
     kind: ClassVar[str]
     privileged: ClassVar[bool] = True
+    keeps: ClassVar[bool] = False
+    shares: ClassVar[bool] = False
 
     @abc.abstractmethod
     def describe(self) -> str:

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 from ovlay.plan.capturing import KeepSource, WriteManifest
 from ovlay.plan.directories import DiscardLeftover, DiscardUpper, MakePrivateDirectory, MakeUpper, WriteFile
 from ovlay.plan.extending import AddExtension, RemoveExtension
+from ovlay.plan.linking import PlaceLink
 from ovlay.plan.mounting import MountOverlay, MountTmpfs, MountWithTool, SetAccess
 from ovlay.plan.placing import MakeLeadingDirectory, PlaceFile
+from ovlay.plan.removing import RemovePath, RemoveStrays
 from ovlay.plan.restoring import RestorePaths
 from ovlay.plan.salvaging import CopyOut
 from ovlay.plan.services import SettleUnit, SettleUserUnit
+from ovlay.plan.settling import AdjustAttributes, MakeDirectory, SettleReceipts
 from ovlay.plan.triggering import RunTrigger
 from ovlay.plan.unmounting import ClearFlag, SealBeneath, Unmount, UnmountTmpfs, UnmountWithTool
 
@@ -20,11 +23,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AddExtension",
+    "AdjustAttributes",
     "ClearFlag",
     "CopyOut",
     "DiscardLeftover",
     "DiscardUpper",
     "KeepSource",
+    "MakeDirectory",
     "MakeLeadingDirectory",
     "MakePrivateDirectory",
     "MakeUpper",
@@ -32,11 +37,15 @@ __all__ = [
     "MountTmpfs",
     "MountWithTool",
     "PlaceFile",
+    "PlaceLink",
     "RemoveExtension",
+    "RemovePath",
+    "RemoveStrays",
     "RestorePaths",
     "RunTrigger",
     "SealBeneath",
     "SetAccess",
+    "SettleReceipts",
     "SettleUnit",
     "SettleUserUnit",
     "Unmount",
@@ -52,11 +61,13 @@ def known_steps() -> dict[str, type[Step]]:
     """The steps by the name that they have in JSON."""
     steps: tuple[type[Step], ...] = (
         AddExtension,
+        AdjustAttributes,
         ClearFlag,
         CopyOut,
         DiscardLeftover,
         DiscardUpper,
         KeepSource,
+        MakeDirectory,
         MakeLeadingDirectory,
         MakePrivateDirectory,
         MakeUpper,
@@ -64,11 +75,15 @@ def known_steps() -> dict[str, type[Step]]:
         MountTmpfs,
         MountWithTool,
         PlaceFile,
+        PlaceLink,
         RemoveExtension,
+        RemovePath,
+        RemoveStrays,
         RestorePaths,
         RunTrigger,
         SealBeneath,
         SetAccess,
+        SettleReceipts,
         SettleUnit,
         SettleUserUnit,
         Unmount,

@@ -1,0 +1,117 @@
+"""What the steps of one plan have in common: one writable view, the directory in it that is open, one journal.
+
+Ten thousand files are placed through one view, and of a directory with a hundred of them the way is walked once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from ovlay.files.destination import opened_parent
+from ovlay.files.label import read_label
+from ovlay.plan.mounting import topmost
+from ovlay.receipts import Journal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ovlay.host import Host
+    from ovlay.kernel import Mount
+
+
+class Folder(NamedTuple):
+    """A directory of the merged view that something is placed in: a descriptor, and its label."""
+
+    descriptor: int
+    label: bytes | None
+
+
+class Sharing:
+    """Opened when a step first asks for it, and closed when a step comes that changes what is mounted."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._view: contextlib.ExitStack = contextlib.ExitStack()
+        self._opened: tuple[str, Mount, int] | None = None
+        self._folder: contextlib.ExitStack = contextlib.ExitStack()
+        self._inside: tuple[str, Folder] | None = None
+        self._durable = False
+        self._journals: dict[tuple[str, bool], Journal] = {}
+
+    def view(self, target: str, mount_id: int) -> int:
+        """A directory descriptor on the merged view; `Conflict` where another mount is on the target."""
+        if self._opened is not None and self._opened[0] == target and mount_id in (0, self._opened[1].mount_id):
+            return self._opened[2]
+        self.release()
+        mount = topmost(self._host, target, mount_id)
+        descriptor = self._view.enter_context(self._host.kernel.writable_view(target))
+        self._opened = (target, mount, descriptor)
+        return descriptor
+
+    def folder(self, target: str, mount_id: int, path: str, *, durable: bool) -> Folder:
+        """The directory that ``path`` is in. What is placed in it is on the disk once it is closed, where durable."""
+        parent = path.rpartition("/")[0]
+        view = self.view(target, mount_id)
+        if self._inside is None or self._inside[0] != parent:
+            self._leave()
+            descriptor = self._folder.enter_context(opened_parent(view, target, path))
+            self._inside = (parent, Folder(descriptor, read_label(descriptor)))
+        self._durable = self._durable or durable
+        return self._inside[1]
+
+    def journal(self, target: str, mount_id: int, *, durable: bool) -> Journal:
+        """Where what is placed on a target is written down."""
+        found = self._journals.get((target, durable))
+        if found is None:
+            self.view(target, mount_id)
+            assert self._opened is not None
+            found = Journal(self._host, target, durable=durable, identity=self._opened[1].device)
+            self._journals[target, durable] = found
+        return found
+
+    def release(self) -> None:
+        """Close what is open of the overlay, so that it can be mounted otherwise."""
+        self._leave()
+        self._opened = None
+        self._view.close()
+
+    def close(self) -> None:
+        """Close everything, and write the receipts anew."""
+        try:
+            self.release()
+        finally:
+            for journal in self._journals.values():
+                journal.settle()
+
+    def _leave(self) -> None:
+        if self._inside is None:
+            return
+        try:
+            if self._durable:
+                os.fsync(self._inside[1].descriptor)
+        finally:
+            self._inside, self._durable = None, False
+            self._folder.close()
+
+
+@contextlib.contextmanager
+def sharing(host: Host) -> Iterator[Sharing]:
+    """What the plan that runs on this host shares; for a step that runs alone, something of its own."""
+    if host.shared is not None:
+        yield host.shared
+        return
+    with begun_sharing(host) as begun:
+        yield begun
+
+
+@contextlib.contextmanager
+def begun_sharing(host: Host) -> Iterator[Sharing]:
+    """Let all steps that run on a host meanwhile share."""
+    host.shared = Sharing(host)
+    try:
+        yield host.shared
+    finally:
+        shared, host.shared = host.shared, None
+        shared.close()

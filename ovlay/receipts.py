@@ -1,0 +1,337 @@
+"""What ovlay placed in an overlay: for each path what, from where, when, by whom, and how it looked then.
+
+One file for each target, a line for each receipt, that only root can read: below the state directory, so that it goes
+with a transient overlay, or below the data directory for a persistent one. While a plan runs lines are added only, each
+before the name that it is about appears (an intent), so that whatever stops the plan, what was placed is known.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ovlay.model import Persistence
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from ovlay.host import Host
+    from ovlay.model import Status
+
+SCHEMA = "ovlay.receipts/1"
+
+NOTHING = "nothing"
+"""What a base is called that does not have a path."""
+
+_RACY = 20_000_000  # nanoseconds: more than a tick of the clock that file systems take their stamps from (CONFIG_HZ)
+_NOBODY = 4294967295  # what /proc/self/loginuid says of who never logged in: proc_pid_loginuid(5)
+
+Stamp = tuple[int, int, int, int, int]
+"""Of stat(2): device, inode, size, and the nanoseconds of mtime and ctime. While it is the same the file is."""
+
+
+class Receipt(NamedTuple):
+    """One path that was placed, or taken away.
+
+    ``kind`` is ``file``, ``symlink``, ``directory`` or ``absent``. ``manifest`` is None for what `ovlay install`
+    placed. ``base`` is what lay beneath it: a SHA-256, `NOTHING`, or None where that was not asked. ``when`` is in UTC,
+    ``by`` a user id. ``source_stamp`` and ``placed`` are only there where they can be believed.
+
+    Where ``pending`` a plan was stopped and nobody knows whether it is so, or as in ``before``.
+    """
+
+    path: str
+    kind: str
+    sha256: str | None = None
+    to: str | None = None
+    size: int = 0
+    mode: int = 0
+    uid: int = 0
+    gid: int = 0
+    label: str | None = None
+    source: str | None = None
+    source_stamp: Stamp | None = None
+    placed: Stamp | None = None
+    manifest: str | None = None
+    name: str = ""
+    when: str = ""
+    by: int = 0
+    base: str | None = None
+    pending: bool = False
+    before: Receipt | None = None
+
+
+class Book(NamedTuple):
+    """All receipts of one overlay; ``unfinished`` where a plan was stopped in the middle."""
+
+    receipts: dict[str, Receipt]
+    unfinished: bool = False
+
+
+def stamp_of(found: os.stat_result) -> Stamp:
+    """The stamp of a file."""
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def is_durable(status: Status) -> bool:
+    """Whether what is placed is there after a reboot."""
+    return status.mode is not None and status.mode.persistence is Persistence.PERSISTENT
+
+
+def read_receipts(host: Host, status: Status) -> dict[str, Receipt]:
+    """The receipts of the overlay on the target, by path; {} where there is none, or where they are not for us."""
+    return read_book(host, status).receipts
+
+
+def read_book(host: Host, status: Status) -> Book:
+    """As `read_receipts`, and whether a plan was stopped."""
+    if status.overlay is None:
+        return Book({})
+    durable = is_durable(status)
+    text = host.read(book_path(host, status.target, durable=durable), limit=1 << 30)
+    return parse_book(text or "", "" if durable else status.overlay.device)
+
+
+def book_path(host: Host, target: str, *, durable: bool) -> str:
+    """Where the receipts of a target are."""
+    from ovlay.bases import file_name
+
+    return f"{host.data_dir if durable else host.state_dir}/receipts/{file_name(target)}.jsonl"
+
+
+def drop_receipts(host: Host, target: str) -> None:
+    """Forget all that was placed in a transient overlay, which is gone."""
+    host.remove(book_path(host, target, durable=False))
+
+
+# --- the format ------------------------------------------------------------------------------------------------------
+
+
+def parse_book(text: str, identity: str) -> Book:
+    """The receipts in a file; none where it belongs to another overlay. A last line that was cut off does not count."""
+    head, _, rest = text.partition("\n")
+    first = _line(head)
+    if first is None or first[0] != SCHEMA or first[1] != identity:
+        return Book({})
+    receipts: dict[str, Receipt] = {}
+    origins: list[list[Any]] = []
+    unfinished = False
+    for row in _rows(rest):
+        if row[0] == "o":
+            origins.append(row[1:])
+        elif row[0] == "b":
+            unfinished, origins = True, []
+        else:
+            receipt = _receipt(row, origins)
+            if receipt.pending:
+                receipt = receipt._replace(before=_settled(receipts.get(receipt.path)))
+            receipts[receipt.path] = receipt
+    return Book(receipts, unfinished)
+
+
+def _settled(receipt: Receipt | None) -> Receipt | None:
+    """The receipt itself, or of one that never was settled what was there before it."""
+    while receipt is not None and receipt.pending:
+        if receipt.before is None:
+            return receipt._replace(pending=False, placed=None)
+        receipt = receipt.before
+    return receipt
+
+
+def _rows(text: str) -> list[list[Any]]:
+    whole = text[: text.rfind("\n") + 1]
+    try:
+        found: list[list[Any]] = json.loads("[" + whole.rstrip("\n").replace("\n", ",") + "]")
+    except ValueError:
+        found = [row for row in map(_line, whole.splitlines()) if row is not None]
+    return found
+
+
+def _line(text: str) -> list[Any] | None:
+    try:
+        row = json.loads(text)
+    except ValueError:
+        return None
+    return row if isinstance(row, list) and len(row) > 1 else None
+
+
+def _receipt(row: list[Any], origins: list[list[Any]]) -> Receipt:
+    state, path, kind, sha256, to, size, mode, uid, gid, label, source, came, placed, origin, base = row
+    manifest, name, when, by = origins[origin]
+    return Receipt(
+        path,
+        kind,
+        sha256,
+        to,
+        size,
+        mode,
+        uid,
+        gid,
+        label,
+        source,
+        None if came is None else tuple(came),
+        None if placed is None else tuple(placed),
+        manifest,
+        name,
+        when,
+        by,
+        base,
+        state == "i",
+    )
+
+
+def _head(identity: str) -> str:
+    return json.dumps([SCHEMA, identity]) + "\n"
+
+
+class _Origins:
+    """Who placed what for which manifest: written once each, and named by number."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Any, ...], int] = {}
+
+    def line(self, receipt: Receipt, state: str) -> str:
+        """The line of a receipt, behind that of its origin where this is the first with it."""
+        r = receipt
+        origin = (r.manifest, r.name, r.when, r.by)
+        number = self._known.get(origin)
+        front = ""
+        if number is None:
+            number = self._known[origin] = len(self._known)
+            front = json.dumps(["o", *origin]) + "\n"
+        row = (state, r.path, r.kind, r.sha256, r.to, r.size, r.mode, r.uid, r.gid, r.label, r.source)
+        return front + json.dumps((*row, r.source_stamp, r.placed, number, r.base)) + "\n"
+
+
+# --- writing ---------------------------------------------------------------------------------------------------------
+
+
+class Journal:
+    """The receipts of one target while a plan runs: intents are added, and `settle` makes one clean file of all."""
+
+    def __init__(self, host: Host, target: str, *, durable: bool, identity: str) -> None:
+        """``identity`` is the device of a transient overlay; receipts of any other are thrown away."""
+        self._host = host
+        self._target = target
+        self._durable = durable
+        self._identity = "" if durable else identity
+        self._path = book_path(host, target, durable=durable)
+        self._descriptor: int | None = None
+        self._origins = _Origins()
+        self._done: dict[str, Receipt | None] = {}
+        self._intended: dict[str, Receipt] = {}
+        self.when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        self.by = _login(host)
+
+    def intend(self, receipt: Receipt) -> None:
+        """Write down what is about to be placed."""
+        if self._descriptor is None:
+            self._open()
+        assert self._descriptor is not None
+        receipt = receipt._replace(when=self.when, by=self.by)
+        self._intended[receipt.path] = receipt
+        os.write(self._descriptor, self._origins.line(receipt, "i").encode("utf-8", "surrogateescape"))
+        if self._durable:
+            os.fsync(self._descriptor)
+
+    def placed(self, path: str, found: os.stat_result | None) -> None:
+        """What was intended is so; ``found`` is how it looks, None for what is absent."""
+        receipt = self._intended.pop(path)
+        self._done[path] = receipt._replace(placed=None if found is None else stamp_of(found))
+
+    def settled(self, receipts: Iterable[Receipt]) -> None:
+        """These are so, as was seen by comparing."""
+        for receipt in receipts:
+            if not receipt.when:
+                receipt = receipt._replace(when=self.when, by=self.by)  # noqa: PLW2901
+            self._done[receipt.path] = receipt._replace(pending=False, before=None)
+
+    def forget(self, paths: Iterable[str]) -> None:
+        """These are not ours any more."""
+        for path in paths:
+            self._done[path] = None
+
+    def settle(self) -> None:
+        """Write the file anew with all that is known; nothing where nothing happened."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+        elif not self._done:
+            return
+        host = self._host
+        book = parse_book(host.read(self._path, limit=1 << 30) or "", self._identity)
+        receipts = book.receipts
+        for path in self._intended:  # a step that failed: what was before is so still
+            before = receipts[path].before if path in receipts else None
+            if before is None:
+                receipts.pop(path, None)
+            else:
+                receipts[path] = before
+        for path, receipt in self._done.items():
+            if receipt is None:
+                receipts.pop(path, None)
+            else:
+                receipts[path] = receipt
+        self._record_bases()
+        self._make_directory()
+        host.write(self._path, self._text(receipts), mode=0o600)
+        if self._durable:
+            _flush(host.path(self._path))
+        self._done, self._intended, self._origins = {}, {}, _Origins()
+
+    def _text(self, receipts: Mapping[str, Receipt]) -> str:
+        now = time.time_ns()
+        origins = _Origins()
+        lines = [_head(self._identity)]
+        for path in sorted(receipts):
+            receipt = receipts[path]
+            if receipt.placed is not None and receipt.placed[4] > now - _RACY:
+                # It can be changed again with the same stamps: next time it is read.
+                receipt = receipt._replace(placed=None)
+            if receipt.source_stamp is not None and receipt.source_stamp[4] > now - _RACY:
+                receipt = receipt._replace(source_stamp=None)
+            if receipt.pending:
+                if receipt.before is not None:
+                    lines.append(origins.line(receipt.before, "p"))
+                lines.append(origins.line(receipt, "i"))
+            else:
+                lines.append(origins.line(receipt, "p"))
+        return "".join(lines)
+
+    def _record_bases(self) -> None:
+        from ovlay.bases import record_bases
+
+        record_bases(self._host, self._target, self._done)
+
+    def _make_directory(self) -> None:
+        folder = os.path.dirname(self._path)
+        self._host.make_private_directory(os.path.dirname(folder))
+        self._host.make_private_directory(folder)
+
+    def _open(self) -> None:
+        self._make_directory()
+        head = (self._host.read(self._path, limit=1 << 16) or "").partition("\n")[0]
+        found = _line(head)
+        mine = found is not None and found[:2] == [SCHEMA, self._identity]
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | (0 if mine else os.O_TRUNC)
+        self._descriptor = os.open(self._host.path(self._path), flags, 0o600)
+        # The first newline ends a line that was cut off; numbers of origins begin anew.
+        start = "\n" if mine else _head(self._identity)
+        os.write(self._descriptor, (start + json.dumps(["b", self.when]) + "\n").encode())
+
+
+def _login(host: Host) -> int:
+    """Who did it: the user who logged in, whatever he became since; else who we are."""
+    text = (host.read("/proc/self/loginuid") or "").strip()
+    return int(text) if text.isdecimal() and int(text) != _NOBODY else os.getuid()
+
+
+def _flush(path: str) -> None:
+    for name in (path, os.path.dirname(path)):
+        descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
