@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: Options, terminal: Terminal) -> int:
     """Copy what differs."""
     from ovlay.bkt.doing import HOW_TO_ENABLE, do, tell, until_when
-    from ovlay.bkt.placing import place
+    from ovlay.bkt.placing import placing, written
     from ovlay.cli.opening import open_chosen
     from ovlay.errors import NotActive
 
@@ -44,15 +44,11 @@ def run(options: Options, terminal: Terminal) -> int:
     if not status.active:
         raise NotActive(f"there is no overlay on {overlay.target}", remedy=HOW_TO_ENABLE)
     files = wanted(options)
-    outcome = do(
-        overlay,
-        lambda: overlay.backend.plan_install([file.request() for file in files]),
-        lambda: place(overlay, files, terminal, line="Copying {shown} -> {destination}"),
-        options,
-        terminal,
-    )
+    outcome = do(placing(overlay, files), overlay, options, terminal)
     if outcome is not None:
-        tell("install", outcome, overlay, terminal, f"✓ Development binaries applied ({until_when(status)})")
+        copied = [f"Copying {file.shown} -> {file.destination}" for file in written(overlay, outcome, files)]
+        applied = f"✓ Development binaries applied ({until_when(status)})"
+        tell("install", outcome, overlay, terminal, *copied, applied)
     return 0
 
 

@@ -29,23 +29,18 @@ def run(options: Options, terminal: Terminal) -> int:
     """Say it, and with --now do it."""
     from ovlay.bkt.doing import do, stays, tell
     from ovlay.cli.opening import open_chosen
+    from ovlay.cli.unmount import unmounting
     from ovlay.errors import InvalidInput
     from ovlay.overlay import Outcome
     from ovlay.plan.plan import Plan
 
     overlay = open_chosen(options)
     status = overlay.status()
-    now, lazy = getattr(options, "now", False), getattr(options, "lazy", False)
-    if lazy and not now:
+    now = getattr(options, "now", False)
+    if getattr(options, "lazy", False) and not now:
         raise InvalidInput("--lazy is for an overlay that is taken away now", remedy="add --now")
     if now:
-        outcome = do(
-            overlay,
-            lambda: overlay.backend.plan_unmount(lazy=lazy),
-            lambda: overlay.unmount(lazy=lazy),
-            options,
-            terminal,
-        )
+        outcome = do(unmounting(overlay, options), overlay, options, terminal)
         if outcome is not None:
             gone = f"Overlay disabled. The original {overlay.target} is back."
             tell("unmount", outcome, overlay, terminal, gone if outcome.changed else "Overlay: inactive")

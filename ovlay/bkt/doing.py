@@ -7,34 +7,48 @@ from typing import TYPE_CHECKING
 from ovlay.model import Access, Mode, Persistence
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from ovlay.cli.changing import Request
     from ovlay.cli.options import Options
     from ovlay.cli.terminal import Terminal
     from ovlay.model import Status
     from ovlay.overlay import Outcome, Overlay
-    from ovlay.plan.plan import Plan
 
 HOW_TO_ENABLE = "Run 'bkt admin usroverlay enable' to enable."
 
 
-def do(
-    overlay: Overlay,
-    plan: Callable[[], Plan],
-    carry_out: Callable[[], Outcome],
-    options: Options,
-    terminal: Terminal,
-) -> Outcome | None:
-    """Carry it out, or with --dry-run show its plan and return None."""
-    from ovlay.cli.changing import demand_real_root, show_plan
-    from ovlay.cli.signals import terminating
+def do(request: Request, overlay: Overlay, options: Options, terminal: Terminal) -> Outcome | None:
+    """Carry a request out, as root after one prompt where that is needed; with --dry-run show its plan, return None."""
+    from ovlay.cli.changing import show_plan
 
     if options.dry_run:
-        show_plan(plan(), terminal)
+        show_plan(request.plan(), terminal)
         return None
+    return carry_out(request, overlay, options, terminal)
+
+
+def carry_out(request: Request, overlay: Overlay, options: Options, terminal: Terminal) -> Outcome:
+    """Carry a request out."""
+    from ovlay.cli import elevation
+    from ovlay.cli.changing import demand_real_root
+    from ovlay.cli.signals import terminating
+
     demand_real_root(overlay)
+    options.yes = True
     with terminating():
-        return carry_out()
+        return elevation.carry_out(request, overlay, options, terminal, lambda _plan: True)
+
+
+def enabling(overlay: Overlay, mode: Mode) -> Request:
+    """The request for an overlay to write into."""
+    from ovlay.cli.changing import Request
+    from ovlay.elevate.calls import Call
+
+    return Request(
+        plan=lambda: overlay.backend.plan_enable(mode),
+        carry_out=lambda confirm: overlay.enable(mode, confirm=confirm),
+        done="",
+        call=Call("enable", {"access": mode.access, "persistence": mode.persistence}),
+    )
 
 
 def tell(verb: str, outcome: Outcome, overlay: Overlay, terminal: Terminal, *lines: str) -> None:

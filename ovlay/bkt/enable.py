@@ -23,13 +23,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: Options, terminal: Terminal) -> int:
     """Enable, or say that it is so already."""
-    from ovlay.bkt.doing import do, stays, tell, writable_mode
+    from ovlay.bkt.doing import do, enabling, stays, tell, writable_mode
     from ovlay.cli.opening import open_chosen
 
     overlay = open_chosen(options)
     before = overlay.status()
     mode = writable_mode(before)
-    outcome = do(overlay, lambda: overlay.backend.plan_enable(mode), lambda: overlay.enable(mode), options, terminal)
+    outcome = do(enabling(overlay, mode), overlay, options, terminal)
     if outcome is None:
         return 0
     if outcome.changed:

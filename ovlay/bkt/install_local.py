@@ -51,7 +51,6 @@ def run(options: Options, terminal: Terminal) -> int:
     from ovlay.cli.signals import terminating
     from ovlay.errors import NotActive
     from ovlay.model import Mode
-    from ovlay.plan.execute import demand_privilege
     from ovlay.plan.plan import Plan
 
     overlay = open_chosen(options)
@@ -66,10 +65,9 @@ def run(options: Options, terminal: Terminal) -> int:
         _show(source, enabling, terminal)
         return 0
     demand_real_root(overlay)
-    demand_privilege(enabling, overlay.host)
     with terminating():
         files = [_built(source, terminal), *source.scripts]
-        _install(overlay, status, files, terminal)
+        _install(overlay, status, files, options, terminal)
     return 0
 
 
@@ -104,31 +102,42 @@ def _built(source: Source, terminal: Terminal) -> Placing:
     return Placing(program, DESTINATION, program)
 
 
-def _install(overlay: Overlay, before: Status, files: list[Placing], terminal: Terminal) -> None:
+def _install(overlay: Overlay, before: Status, files: list[Placing], options: Options, terminal: Terminal) -> None:
     """Enable where nothing is active, and install; where that fails, what was enabled for it is taken away again."""
-    from ovlay.bkt.doing import tell, until_when
-    from ovlay.bkt.placing import place
+    from ovlay.bkt.doing import carry_out, enabling, tell, until_when
+    from ovlay.bkt.placing import placing, written
+    from ovlay.model import Mode
     from ovlay.overlay import Outcome
     from ovlay.plan.plan import Plan
 
     enabled: Outcome | None = None
     if not before.active:
         terminal.print("Enabling usroverlay...")
-        enabled = overlay.enable()
+        enabled = carry_out(enabling(overlay, Mode()), overlay, options, terminal)
     try:
-        installed = place(overlay, files, terminal, line="Installing to {destination}...")
+        outcome = carry_out(placing(overlay, files), overlay, options, terminal)
     except BaseException as error:
         if enabled is not None and enabled.changed:
-            try:
-                overlay.unmount(lazy=True)
-            except Exception as second:
-                error.add_note(f"and the overlay that was enabled for it is still there: {second}")
+            _take_away(overlay, options, terminal, error)
         raise
-    outcome = installed
+    lines = [f"Installing to {file.destination}..." for file in written(overlay, outcome, files)]
     if enabled is not None:
-        plan = Plan((*enabled.plan.steps, *installed.plan.steps), installed.plan.reason, enabled.plan.warnings)
-        outcome = Outcome(plan, enabled.changed or installed.changed, (*enabled.told, *installed.told))
-    tell("install", outcome, overlay, terminal, f"✓ Local bkt installed ({until_when(overlay.status())})")
+        plan = Plan((*enabled.plan.steps, *outcome.plan.steps), outcome.plan.reason, enabled.plan.warnings)
+        outcome = Outcome(plan, enabled.changed or outcome.changed, (*enabled.told, *outcome.told))
+    lines.append(f"✓ Local bkt installed ({until_when(overlay.status())})")
+    tell("install", outcome, overlay, terminal, *lines)
+
+
+def _take_away(overlay: Overlay, options: Options, terminal: Terminal, error: BaseException) -> None:
+    from ovlay.bkt.doing import carry_out
+    from ovlay.cli.unmount import unmounting
+    from ovlay.errors import OvlayError
+
+    options.lazy = True
+    try:
+        carry_out(unmounting(overlay, options), overlay, options, terminal)
+    except OvlayError as second:
+        error.add_note(f"and the overlay that was enabled for it is still there: {second}")
 
 
 def _show(source: Source, enabling: Plan, terminal: Terminal) -> None:

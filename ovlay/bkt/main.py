@@ -46,6 +46,11 @@ def _run(words: list[str]) -> int:
         command, options = parse_words(words)
         verbose = options.verbose
         terminal = Terminal(json=options.json, quiet=options.quiet)
+        if options.host:
+            from ovlay.cli.delegation import delegate
+            from ovlay.host import Host
+
+            return delegate(words, Host(), program="ovlay-bkt")
         if verbose:
             from ovlay.cli.logs import logs_shown
 

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from ovlay.requests import InstallFile
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-    from ovlay.cli.terminal import Terminal
+    from ovlay.cli.changing import Request
     from ovlay.overlay import Outcome, Overlay
-    from ovlay.plan.plan import Plan
 
 
 class Placing(NamedTuple):
@@ -23,18 +22,27 @@ class Placing(NamedTuple):
     shown: str
 
     def request(self) -> InstallFile:
-        """A program that everybody may run, whatever its mode in a checkout is (scripts/bootc-apply is not 0755)."""
+        """A program of root's that everybody may run, whatever its mode in a checkout (bootc-apply has 0644)."""
         return InstallFile(self.source, self.destination, 0o755)
 
 
-def place(overlay: Overlay, files: Sequence[Placing], terminal: Terminal, *, line: str) -> Outcome:
-    """Place the files, and say ``line`` for each that differs from what is there."""
+def placing(overlay: Overlay, files: Sequence[Placing]) -> Request:
+    """The request to place these files."""
+    from ovlay.cli.changing import Request
+    from ovlay.elevate.calls import Call
 
-    def tell_before(plan: Plan) -> bool:
-        written = {posixpath.join(overlay.target, getattr(step, "path", "")) for step in plan.steps}
-        for file in files:
-            if posixpath.normpath(file.destination) in written:
-                terminal.print(line.format(shown=file.shown, destination=file.destination))
-        return True
+    wanted = [file.request() for file in files]
+    return Request(
+        plan=lambda: overlay.backend.plan_install(wanted),
+        carry_out=lambda confirm: overlay.install_files(wanted, confirm=confirm),
+        done="",
+        call=Call("install", {"files": [file._asdict() for file in wanted]}),
+    )
 
-    return overlay.install_files([file.request() for file in files], confirm=tell_before)
+
+def written(overlay: Overlay, outcome: Outcome, files: Sequence[Placing]) -> Iterator[Placing]:
+    """Those of the files that were not there already."""
+    paths = {posixpath.join(overlay.target, getattr(step, "path", "")) for step in outcome.plan.steps}
+    for file in files:
+        if posixpath.normpath(file.destination) in paths:
+            yield file

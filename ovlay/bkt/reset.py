@@ -24,10 +24,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: Options, terminal: Terminal) -> int:
     """Reset, or say that nothing differs."""
     from ovlay.bkt.doing import do, tell
+    from ovlay.cli.changing import Request
     from ovlay.cli.opening import open_chosen
+    from ovlay.elevate.calls import Call
 
     overlay = open_chosen(options)
-    outcome = do(overlay, overlay.backend.plan_reset, overlay.reset, options, terminal)
+    request = Request(
+        plan=overlay.backend.plan_reset,
+        carry_out=lambda confirm: overlay.reset(confirm=confirm),
+        done="",
+        call=Call("reset", {"fresh": False}),
+    )
+    outcome = do(request, overlay, options, terminal)
     if outcome is not None:
         done = f"✓ Original {overlay.target} restored (the overlay stays active)"
         same = f"Nothing to reset: {overlay.target} is as in the image."

@@ -20,8 +20,8 @@ _WAYS_OUT = (("distrobox-host-exec", ()), ("host-spawn", ()), ("flatpak-spawn", 
 _NOT_THERE = 127  # as a shell says that there is no such command
 
 
-def delegate(words: Sequence[str], host: Host) -> int:
-    """Run ``ovlay`` on the host with these words, and return its exit status.
+def delegate(words: Sequence[str], host: Host, *, program: str = "ovlay") -> int:
+    """Run ``program`` on the host with these words, and return its exit status.
 
     Raises `InvalidInput` where this is no container, `StateForbids` where there is no way out or no ovlay outside.
     """
@@ -29,13 +29,13 @@ def delegate(words: Sequence[str], host: Host) -> int:
 
     if host.container is None:
         raise InvalidInput("--host is for use inside a container, and this is none", remedy="leave it away")
-    argv = [*_way_out(host), "ovlay", *(word for word in words if word != "--host")]
+    argv = [*_way_out(host), program, *(word for word in words if word != "--host")]
     try:
         status = subprocess.call(argv)
     except OSError as error:
         raise StateForbids(f"cannot run {argv[0]}: {error.strerror}", remedy="run ovlay on the host") from error
     if status == _NOT_THERE:
-        raise StateForbids("the host has no command ovlay", remedy="install ovlay on the host")
+        raise StateForbids(f"the host has no command {program}", remedy="install ovlay on the host")
     return status
 
 
