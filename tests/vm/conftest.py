@@ -1,0 +1,106 @@
+"""Fixtures of the real boots. Without ``--full`` (or ``OVLAY_VM_FULL=1``) only the short run is made."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.lab.recipe import Layout
+from tests.lacking import lacking
+from tests.vm.host import VmHost
+from tests.vm.project import install_project, make_project_disk
+from tests.vm.recipe import MachineRecipe, made, missing_tools
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+
+TRIXIE = MachineRecipe("trixie")  # ostree 2025.2, systemd 257, Python 3.13
+COMPOSEFS = MachineRecipe("forky", Layout.COMPOSEFS)  # ostree 2026.4, systemd 262, Python 3.14
+SELINUX = MachineRecipe("trixie", selinux=True)
+RECIPES = {recipe.name: recipe for recipe in (TRIXIE, COMPOSEFS)}
+
+_HOSTS = pytest.StashKey[list[VmHost]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("vm", "real boots")
+    group.addoption("--full", action="store_true", help="all boots and power cuts, not only the short run")
+    group.addoption("--cuts", type=float, default=1.0, help="how many power cuts, as a part of what --full has")
+
+
+def full(config: pytest.Config) -> bool:
+    """Whether everything is asked for."""
+    return bool(config.getoption("full", default=False)) or os.environ.get("OVLAY_VM_FULL") == "1"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Everything here is a test of the machines; without ``--full`` only the short run stays."""
+    here = Path(__file__).parent
+    mine = [item for item in items if here in item.path.parents]
+    for item in mine:
+        item.add_marker(pytest.mark.vm)
+    if not full(config):
+        long = [item for item in mine if item.path.name != "test_short.py"]
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in long]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failure shows what the machines of the test have printed."""
+    report = yield
+    if report.failed:
+        for host in item.stash.get(_HOSTS, []):
+            report.sections.append((f"the machine {host.boots.recipe.name}", host.report()))
+    return report
+
+
+@pytest.fixture(scope="session")
+def vm() -> None:
+    """Skip where no machine can be made; fail where it must be (``OVLAY_LAB_REQUIRED=1``)."""
+    if os.geteuid() != 0:
+        lacking("needs root")
+    if missing := missing_tools():
+        lacking(f"not installed: {', '.join(missing)}")
+
+
+@pytest.fixture(scope="session")
+def project(vm: None, tmp_path_factory: pytest.TempPathFactory) -> Callable[[MachineRecipe], Path]:
+    """The project's disk for a machine."""
+    place = tmp_path_factory.mktemp("project")
+    install_project(place / "installed")
+    disks: dict[str, Path] = {}
+
+    def disk(recipe: MachineRecipe) -> Path:
+        if recipe.name not in disks:
+            disks[recipe.name] = make_project_disk(place / "installed", made(recipe), place)
+        return disks[recipe.name]
+
+    return disk
+
+
+@pytest.fixture
+def boot(
+    request: pytest.FixtureRequest, project: Callable[[MachineRecipe], Path], tmp_path: Path
+) -> Iterator[Callable[[MachineRecipe], VmHost]]:
+    """Boot a fresh machine of a recipe."""
+    hosts = request.node.stash.setdefault(_HOSTS, [])
+    with ExitStack() as stack:
+
+        def booted(recipe: MachineRecipe) -> VmHost:
+            host = VmHost(made(recipe), tmp_path / recipe.name, project(recipe), boots=made(recipe))
+            hosts.append(host)
+            return stack.enter_context(host)
+
+        yield booted
+
+
+@pytest.fixture(params=list(RECIPES.values()), ids=list(RECIPES))
+def host(request: pytest.FixtureRequest, boot: Callable[[MachineRecipe], VmHost]) -> VmHost:
+    """A fresh machine, booted: the test runs once for each of them."""
+    recipe: MachineRecipe = request.param
+    return boot(recipe)
