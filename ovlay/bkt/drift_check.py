@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ovlay.cli.options import Options
     from ovlay.cli.terminal import Terminal
     from ovlay.model import Status
+    from ovlay.overlay import Overlay
 
 EXAMPLES = """\
 examples:
@@ -64,7 +65,7 @@ def run(options: Options, terminal: Terminal) -> int:
             "drift": drift,
             "complete": found is None or found.complete,
             "overlay": {"active": status.active, "ephemeral": status.active and not stays(status)},
-            "files": list(_files(status, found)),
+            "files": list(_files(overlay, status, found)),
             "errors": {} if found is None else dict(found.errors),
         }
     )
@@ -98,9 +99,16 @@ def _lines(status: Status, found: Changes | None) -> Iterator[str]:
         yield f"    {len(found.errors)} paths could not be looked at"
 
 
-def _files(status: Status, found: Changes | None) -> Iterator[dict[str, Any]]:
+def _files(overlay: Overlay, status: Status, found: Changes | None) -> Iterator[dict[str, Any]]:
+    from ovlay.receipts import read_receipts
+
+    receipts = read_receipts(overlay.host, status) if found is not None else {}
     for change in found.changes if found is not None else ():
-        yield {"path": _full(status.target, change.path), "change": change.kind.value}
+        receipt = receipts.get(change.path)
+        placed = None
+        if receipt is not None:
+            placed = {key: getattr(receipt, key) for key in ("source", "sha256", "manifest", "when", "by")}
+        yield {"path": _full(status.target, change.path), "change": change.kind.value, "placed": placed}
 
 
 def _fate(kind: str) -> str:

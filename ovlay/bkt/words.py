@@ -21,6 +21,7 @@ COMMANDS = {
     "admin usroverlay disable": "disable",
     "admin usroverlay reset": "reset",
     "admin bootc upgrade": "bootc_upgrade",
+    "admin systemctl override": "systemctl_override",
     "dev install-local": "install_local",
     "drift check": "drift_check",
 }
