@@ -24,7 +24,11 @@ SYSTEM_FILE = "/etc/ovlay/config.toml"
 WAYS_TO_ROOT = ("sudo", "run0", "doas", "pkexec", "none")
 """What a user may become root by; "none" is not to ask for a password."""
 
+LIMIT = 64 << 10
+"""The most bytes that a file may have."""
+
 _SIZES = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
+_LONGEST_SIZE = 18  # digits
 
 
 class Config(NamedTuple):
@@ -53,9 +57,9 @@ def load_config(files: Sequence[str] | None = None) -> Config:
     """What the files say; raises `ovlay.errors.InvalidInput` with every mistake in a file, and `NotPermitted`."""
     config = Config()
     for path in config_files() if files is None else files:
-        text = _read(path)
-        if text is not None:
-            config = config._replace(**_parse(path, text))
+        data = _read(path)
+        if data is not None:
+            config = config._replace(**parse_config(path, data))
     return config
 
 
@@ -63,10 +67,32 @@ def parse_size(text: str) -> int | None:
     """``"512M"`` in bytes, with K, M, G and T for powers of 1024; None for what is no size."""
     digits = text.rstrip("KMGT")
     unit = text[len(digits) :]
-    return int(digits) << _SIZES[unit] if digits.isascii() and digits.isdecimal() and unit in _SIZES else None
+    if not digits.isascii() or not digits.isdecimal() or len(digits) > _LONGEST_SIZE or unit not in _SIZES:
+        return None
+    return int(digits) << _SIZES[unit]
 
 
-def _read(path: str) -> str | None:
+def parse_config(path: str, data: bytes) -> dict[str, Any]:
+    """What a file says, as fields of a `Config`; raises `ovlay.errors.InvalidInput` with every mistake in it."""
+    from ovlay.errors import InvalidInput
+    from ovlay.notation import parse_toml
+
+    if len(data) > LIMIT:
+        raise InvalidInput(f"{path}: longer than {LIMIT >> 10} KiB, which is more than a configuration may be")
+    try:
+        document = parse_toml(data.decode())
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{path}: not UTF-8 text: {error.reason} at byte {error.start}") from error
+    except InvalidInput as error:
+        raise InvalidInput(f"{path}: {error}") from error
+    found: dict[str, Any] = {}
+    mistakes = list(_check(document, found))
+    if mistakes:
+        raise InvalidInput(f"{path}: {'; '.join(mistakes)}", remedy=f"mend {path}")
+    return found
+
+
+def _read(path: str) -> bytes | None:
     from ovlay.errors import InvalidInput, NotPermitted
 
     try:
@@ -84,31 +110,13 @@ def _read(path: str) -> str | None:
                 f"{path} can be written by others than root, and is not trusted",
                 remedy=f"chown root {path}; chmod go-w {path}",
             )
-        data = stream.read()
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        raise InvalidInput(f"{path}: not UTF-8 text: {error.reason} at byte {error.start}") from error
-
-
-def _parse(path: str, text: str) -> dict[str, Any]:
-    import tomllib
-
-    from ovlay.errors import InvalidInput
-
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InvalidInput(f"{path}: {error}") from error
-    found: dict[str, Any] = {}
-    mistakes = list(_check(document, found))
-    if mistakes:
-        raise InvalidInput(f"{path}: {'; '.join(mistakes)}", remedy=f"mend {path}")
-    return found
+        return stream.read(LIMIT + 1)
 
 
 def _check(document: dict[str, Any], found: dict[str, Any]) -> Iterator[str]:
     """Every mistake in the document; what is right goes into ``found``."""
+    from ovlay.notation import is_plain, shown
+
     known = tuple(name.replace("_", "-") for name in Config._fields)
     for key, value in document.items():
         if key not in known:
@@ -116,20 +124,22 @@ def _check(document: dict[str, Any], found: dict[str, Any]) -> Iterator[str]:
 
             close = difflib.get_close_matches(key, known, 1)
             hint = f"did you mean {close[0]!r}?" if close else f"known are: {', '.join(known)}"
-            yield f"unknown key {key!r}, {hint}"
+            yield f"unknown key {shown(key)}, {hint}"
         elif key == "ignore":
             found["ignore"] = tuple(value) if isinstance(value, list) else ()
             if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-                yield f"ignore must be a list of texts, not {value!r}"
+                yield f"ignore must be a list of texts, not {shown(value)}"
         elif not isinstance(value, str) or not value:
-            yield f"{key} must be a text, not {value!r}"
+            yield f"{key} must be a text, not {shown(value)}"
+        elif not is_plain(value):
+            yield f"{key} has a null character in it"
         elif key == "target" and not value.startswith("/"):
-            yield f"target must be an absolute path, not {value!r}"
+            yield f"target must be an absolute path, not {shown(value)}"
         elif key == "elevate" and value not in WAYS_TO_ROOT:
-            yield f"elevate must be one of {', '.join(WAYS_TO_ROOT)}, not {value!r}"
+            yield f"elevate must be one of {', '.join(WAYS_TO_ROOT)}, not {shown(value)}"
         elif key == "tmpfs-size":
             found["tmpfs_size"] = parse_size(value)
             if not found["tmpfs_size"]:
-                yield f'tmpfs-size must be a number of bytes such as "512M" or "2G", not {value!r}'
+                yield f'tmpfs-size must be a number of bytes such as "512M" or "2G", not {shown(value)}'
         else:
             found[key] = value

@@ -189,9 +189,7 @@ class Host:
     @cached_property
     def os_release(self) -> dict[str, str]:
         """os-release(5) of the host, {} where there is none."""
-        text = self.read("/etc/os-release") or self.read("/usr/lib/os-release") or ""
-        pairs = (line.split("=", 1) for line in text.splitlines() if "=" in line and not line.startswith("#"))
-        return {key.strip(): value.strip().strip("\"'") for key, value in pairs}
+        return parse_os_release(self.read("/etc/os-release") or self.read("/usr/lib/os-release") or "")
 
     def mounts_at(self, target: str) -> tuple[Mount, ...]:
         """The mounts on ``target`` as the table shows them now, lowest first."""
@@ -304,6 +302,12 @@ class Host:
     def lock(self) -> AbstractContextManager[None]:
         """Hold the one lock under which plans are made and executed; waits for another ovlay to end."""
         return _locked(self)
+
+
+def parse_os_release(text: str) -> dict[str, str]:
+    """The values in a text of os-release(5), where the last line that sets a key counts."""
+    pairs = (line.split("=", 1) for line in text.split("\n") if "=" in line and not line.startswith("#"))
+    return {key.strip(): value.strip().strip("\"'") for key, value in pairs if key.strip()}
 
 
 @contextmanager

@@ -115,8 +115,6 @@ def _topmost(paths: tuple[str, ...]) -> Iterator[str]:
 
 def _held(backend: Backend) -> set[str]:
     """Uppers of ovlay's own that were kept for those who use them still."""
-    import json
-
     from ovlay.plan.directories import KEPT, DiscardUpper
     from ovlay.plan.unmounting import View
 
@@ -124,8 +122,8 @@ def _held(backend: Backend) -> set[str]:
     held = set()
     for name in backend.host.entries(folder):
         try:
-            record = DiscardUpper.from_json(json.loads(backend.host.read(f"{folder}/{name}") or ""))
-        except (ValueError, AttributeError, InvalidInput):
+            record = DiscardUpper.from_text(backend.host.read(f"{folder}/{name}") or "")
+        except InvalidInput:
             continue
         if View(record.target, record.mount_id, record.device).holders(backend.host):
             held.add(record.path)

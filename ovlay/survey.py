@@ -30,7 +30,8 @@ def take_survey(backend: Backend) -> Status:
     mount = mounts[at] if at is not None else None
     upper = None if mount is None else _proven_upper(backend, mount)
     depth = stacking_depth(table, target)
-    submounts = tuple(found.mount_point for found in table.below(target) if not _belongs(found, mounts))
+    parts = _devices(mounts)
+    submounts = tuple(found.mount_point for found in table.below(target) if found.device not in parts)
     flag = backend.flag()
     backing = None if overlay is None else host.kernel.backing(upper or target)
     return Status(
@@ -49,7 +50,7 @@ def take_survey(backend: Backend) -> Status:
         submounts=submounts,
         anomalies=(
             *_of_the_stack(target, stack, at, depth),
-            *_of_the_submounts(target, table, mounts, overlay),
+            *_of_the_submounts(target, table, parts, overlay),
             *_of_the_upper(target, overlay, upper, covered=at is not None and at + 1 < len(stack)),
             *(_of_the_superblock(target, overlay) if backend.seals_superblock else ()),
             *backend.anomalies(overlay),
@@ -66,18 +67,18 @@ def stacking_depth(table: MountTable, path: str) -> int:
     an absolute path is looked up where it is not the overlay's own place; one that leads nowhere counts as none.
     """
     mount = table.covering(path)
-    return 0 if mount is None else _depth(table, mount, MAX_STACK_DEPTH)
+    return 0 if mount is None else _depth(table, mount, MAX_STACK_DEPTH, {})
 
 
-def _depth(table: MountTable, mount: Mount, left: int) -> int:
+def _depth(table: MountTable, mount: Mount, left: int, known: dict[tuple[Mount, int], int]) -> int:
+    """The depth of a mount, looked for in ``left`` steps; ``known`` are those that were found already."""
     if not mount.is_overlay or left == 0:
         return 0
-    deepest = 0
-    for layer in (*mount.lower, *((mount.upper,) if mount.upper else ())):
-        under = _shown_under(table, mount, layer)
-        if under is not None:
-            deepest = max(deepest, _depth(table, under, left - 1))
-    return 1 + deepest
+    if (mount, left) not in known:
+        layers = (*mount.lower, *((mount.upper,) if mount.upper else ()))
+        beneath = {under for layer in layers if (under := _shown_under(table, mount, layer)) is not None}
+        known[mount, left] = 1 + max((_depth(table, under, left - 1, known) for under in beneath), default=0)
+    return known[mount, left]
 
 
 def _shown_under(table: MountTable, mount: Mount, layer: str) -> Mount | None:
@@ -132,9 +133,9 @@ def _access(mount: Mount) -> Access:
     return Access.READ_ONLY if mount.read_only or mount.superblock_read_only else Access.READ_WRITE
 
 
-def _belongs(submount: Mount, mounts: tuple[Mount, ...]) -> bool:
-    """Whether a mount below the target is a part of an overlay on it, as systemd-sysext's second mount is."""
-    return any(submount.device == mount.device for mount in mounts if mount.is_overlay)
+def _devices(mounts: tuple[Mount, ...]) -> frozenset[str]:
+    """The devices of the overlays on the target: a mount below it with one is a part, as systemd-sysext's second is."""
+    return frozenset(mount.device for mount in mounts if mount.is_overlay)
 
 
 def _proven_upper(backend: Backend, mount: Mount) -> str | None:
@@ -181,7 +182,7 @@ def _of_the_stack(target: str, stack: tuple[Layer, ...], at: int | None, depth: 
 
 
 def _of_the_submounts(
-    target: str, table: MountTable, mounts: tuple[Mount, ...], overlay: Layer | None
+    target: str, table: MountTable, parts: frozenset[str], overlay: Layer | None
 ) -> Iterator[Anomaly]:
     if overlay is None:
         return
@@ -189,9 +190,7 @@ def _of_the_submounts(
     hidden = [
         mount.mount_point
         for mount in table
-        if mount.mount_point.startswith(target + "/")
-        and mount.mount_point not in visible
-        and not _belongs(mount, mounts)
+        if mount.mount_point.startswith(target + "/") and mount.mount_point not in visible and mount.device not in parts
     ]
     if hidden:
         yield Anomaly(

@@ -106,16 +106,14 @@ def _kept(host: Host) -> tuple[Step, ...]:
     names = host.entries(folder)
     if not names:
         return ()
-    import json
-
     from ovlay.plan.steps import DiscardUpper
     from ovlay.plan.unmounting import View
 
     steps = []
     for name in names:
         try:
-            step = DiscardUpper.from_json(json.loads(host.read(f"{folder}/{name}") or ""))
-        except (ValueError, AttributeError, InvalidInput):
+            step = DiscardUpper.from_text(host.read(f"{folder}/{name}") or "")
+        except InvalidInput:
             continue  # a half-written record
         if is_mounted_upper(host, step.path) or View(step.target, step.mount_id, step.device).holders(host):
             continue

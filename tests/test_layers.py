@@ -15,6 +15,7 @@ CHECKOUT = Path(__file__).parents[1]
 
 LAYERS = (
     ("ovlay.errors", "ovlay.model", "ovlay.requests"),
+    ("ovlay.notation",),
     ("ovlay.kernel", "ovlay.files.source"),
     ("ovlay.host",),
     ("ovlay.changes.content",),

@@ -217,14 +217,14 @@ def knows_read_only(backend: Backend) -> bool:
 
 def parse_bootc_version(text: str) -> Version | None:
     """The version in what ``bootc --version`` prints ("bootc 1.15.0"), or None."""
-    from packaging.version import InvalidVersion, Version
+    from packaging.version import Version
 
     words = text.split()
     if len(words) < 2 or words[0] != "bootc":
         return None
     try:
         return Version(words[1])
-    except InvalidVersion:
+    except ValueError:  # no version, or a number of too many digits
         return None
 
 

@@ -20,7 +20,7 @@ BOOTED = "/run/ostree-booted"
 RUN_STATE = "/run/ostree/deployment-state"
 SYSROOT = "/sysroot/ostree/deploy"
 
-_DEPLOYED = r"/ostree/deploy/([^/]+)/deploy/([0-9a-f]{64})\.(\d+)(?=/|$)"
+_DEPLOYED = r"/ostree/deploy/([^/]+)/deploy/([0-9a-f]{64})\.([0-9]{1,10})(?=/|\Z)"
 _COMPOSEFS_SOURCES = ("composefs:", "transient:composefs=")
 
 FLAG_MODES = {
@@ -80,13 +80,18 @@ def booted_deployment(host: Host) -> Deployment | None:
     table = host.kernel.mounts()
     for place in ("/", "/etc", "/usr"):
         for mount in table.stack(place):
-            if "/ostree/deploy/" in mount.root and (found := re.search(_DEPLOYED, mount.root)):
-                return Deployment(found[1], found[2], int(found[3]))
+            if (found := parse_deployment(mount.root)) is not None:
+                return found
     if (karg := _kernel_argument(host, "ostree")) is not None:
         link = host.read_link("/sysroot" + karg) or ""
-        if led := re.search(r"([^/]+)/deploy/([0-9a-f]{64})\.(\d+)/?$", link):
-            return Deployment(led[1], led[2], int(led[3]))
+        return parse_deployment("/ostree/deploy/" + "/".join(link.rstrip("/").split("/")[-3:]))
     return None
+
+
+def parse_deployment(path: str) -> Deployment | None:
+    """The deployment whose directory is in a path, or None."""
+    found = re.search(_DEPLOYED, path) if "/ostree/deploy/" in path else None
+    return None if found is None else Deployment(found[1], found[2], int(found[3]))
 
 
 def composefs_digest(host: Host) -> str | None:

@@ -155,7 +155,7 @@ class OverlayfsBackend(Backend):
         text = self.host.read(f"{self._persistent}/{_RECORD}") or ""
         try:
             return bool(json.loads(text) != self._identity())
-        except ValueError:
+        except (ValueError, RecursionError):
             return True
 
     def _identity(self) -> dict[str, Any]:

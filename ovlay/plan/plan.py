@@ -45,6 +45,7 @@ class Plan:
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Plan:
         """The plan that `to_json` made; raises `InvalidInput` where it is not one, or has a step not known here."""
+        from ovlay.notation import shown
         from ovlay.plan.steps import known_steps
 
         known = known_steps()
@@ -57,8 +58,17 @@ class Plan:
             raise InvalidInput("the warnings of a plan are texts")
         steps = []
         for item in listed:
-            if not isinstance(item, dict) or item.get("step") not in known:
-                raise InvalidInput(f"not a step that is known here: {item!r:.200}")
+            kind = item.get("step") if isinstance(item, dict) else None
+            if not isinstance(kind, str) or kind not in known:
+                raise InvalidInput(f"not a step that is known here: {shown(item if kind is None else kind)}")
             fields_only = {key: value for key, value in item.items() if key != "describe"}
-            steps.append(known[item["step"]].from_json(fields_only))
+            steps.append(known[kind].from_json(fields_only))
         return cls(tuple(steps), reason, tuple(warnings))
+
+    @classmethod
+    def from_text(cls, text: str) -> Plan:
+        """The plan in a JSON text; raises `InvalidInput` where it is none, or has a name twice in one object."""
+        from ovlay.notation import parse_json
+
+        document: Any = parse_json(text)
+        return cls.from_json(document)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import functools
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -10,9 +11,11 @@ from ovlay.errors import InvalidInput
 from ovlay.model import as_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from ovlay.host import Host
+
+_MOST_NAMED = 20
 
 
 class Step(abc.ABC):
@@ -20,7 +23,8 @@ class Step(abc.ABC):
 
     ``kind`` names the step in JSON; ``privileged`` is whether it needs root on a real host. ``keeps`` is whether what
     it did stays when a later step fails, with all that came before it; ``shares`` whether it leaves mounts alone and
-    works through `ovlay.plan.sharing`.
+    works through `ovlay.plan.sharing`; ``resumes`` whether a run that was killed is ended by running it once more
+    (see `ovlay.plan.journal`).
     """
 
     __slots__ = ()
@@ -29,6 +33,7 @@ class Step(abc.ABC):
     privileged: ClassVar[bool] = True
     keeps: ClassVar[bool] = False
     shares: ClassVar[bool] = False
+    resumes: ClassVar[bool] = False
 
     @abc.abstractmethod
     def describe(self) -> str:
@@ -45,6 +50,14 @@ class Step(abc.ABC):
     def undo(self, host: Host) -> None:  # noqa: B027 (most steps leave nothing behind that must go)
         """Take back what `run` did, after a later step failed."""
 
+    def stands(self, host: Host) -> bool | None:
+        """Of a step that puts an overlay up: whether it is there. None for every other step."""
+        return None
+
+    def litter(self) -> Iterable[tuple[str, str]]:
+        """Where a run that is killed may leave an unfinished file: a target, and a directory relative to it."""
+        return ()
+
     def to_json(self) -> dict[str, Any]:
         """The step as plain JSON values."""
         return {"step": self.kind, **as_json(self)}
@@ -52,15 +65,31 @@ class Step(abc.ABC):
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
         """The step that `to_json` made; raises `InvalidInput` for anything else."""
-        from typing import get_type_hints
-
-        hints = get_type_hints(cls)
-        known = {field.name: hints[field.name] for field in fields(cls)}  # type: ignore[arg-type]
+        known = _hints(cls)
         given = {key: value for key, value in document.items() if key != "step"}
         if given.keys() != known.keys():
-            wrong = sorted(given.keys() ^ known.keys())
+            wrong = sorted(str(name)[:80] for name in given.keys() ^ known.keys())[:_MOST_NAMED]
             raise InvalidInput(f"step {cls.kind!r}: unknown or missing fields: {', '.join(wrong)}")
         return cls(**{name: _decode(cls.kind, name, hint, given[name]) for name, hint in known.items()})
+
+    @classmethod
+    def from_text(cls, text: str) -> Self:
+        """The step in a JSON text, such as a record of one; raises `InvalidInput` for anything else."""
+        from ovlay.notation import parse_json, shown
+
+        document = parse_json(text)
+        if not isinstance(document, dict):
+            raise InvalidInput(f"not a step: {shown(document)}")
+        return cls.from_json(document)
+
+
+@functools.cache
+def _hints(cls: type[Step]) -> dict[str, Any]:
+    """The fields of a step and what each may be."""
+    from typing import get_type_hints
+
+    hints = get_type_hints(cls)
+    return {field.name: hints[field.name] for field in fields(cls)}  # type: ignore[arg-type]
 
 
 def _decode(kind: str, name: str, hint: Any, value: Any) -> Any:
@@ -68,11 +97,15 @@ def _decode(kind: str, name: str, hint: Any, value: Any) -> Any:
     from types import NoneType, UnionType
     from typing import get_args, get_origin
 
+    from ovlay.notation import is_writable, shown
+
     choices = get_args(hint) if get_origin(hint) is UnionType else (hint,)
     for choice in choices:
         if choice is NoneType and value is None:
             return None
         if choice in (str, int, bool) and type(value) is choice:
+            if choice is str and not is_writable(value):
+                raise InvalidInput(f"step {kind!r}: field {name!r} has half a character in it")
             return value
         if isinstance(choice, type) and issubclass(choice, StrEnum) and isinstance(value, str):
             try:
@@ -81,4 +114,4 @@ def _decode(kind: str, name: str, hint: Any, value: Any) -> Any:
                 continue
         if get_origin(choice) is tuple and isinstance(value, list):
             return tuple(_decode(kind, name, get_args(choice)[0], item) for item in value)
-    raise InvalidInput(f"step {kind!r}: field {name!r} cannot be {value!r}")
+    raise InvalidInput(f"step {kind!r}: field {name!r} cannot be {shown(value)}")

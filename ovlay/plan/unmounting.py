@@ -6,10 +6,11 @@ import contextlib
 import errno
 import json
 import os
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from ovlay.errors import Busy, OvlayError, StateForbids, ToolFailed
+from ovlay.errors import Busy, InvalidInput, OvlayError, StateForbids, ToolFailed
 from ovlay.kernel import Mount
 from ovlay.model import as_json
 from ovlay.plan.mounting import run_tool, topmost
@@ -25,6 +26,7 @@ class Unmount(Step):
     """Unmount one overlay. A lazy unmount never fails for being busy; those who use the old view keep it."""
 
     kind: ClassVar[str] = "unmount"
+    resumes: ClassVar[bool] = True
 
     target: str
     mount_id: int
@@ -83,6 +85,7 @@ class UnmountWithTool(Step):
     """
 
     kind: ClassVar[str] = "unmount-with-tool"
+    resumes: ClassVar[bool] = True
 
     argv: tuple[str, ...]
     target: str
@@ -126,6 +129,7 @@ class UnmountTmpfs(Step):
     """
 
     kind: ClassVar[str] = "unmount-tmpfs"
+    resumes: ClassVar[bool] = True
 
     path: str
 
@@ -183,6 +187,7 @@ class ClearFlag(Step):
     """
 
     kind: ClassVar[str] = "clear-flag"
+    resumes: ClassVar[bool] = True
 
     target: str
     flag: str
@@ -225,6 +230,21 @@ class View:
         """Where the view is remembered until the next boot."""
         return f"{host.state_dir}/detached/{self.mount_id}-{self.device.replace(':', '-')}.json"
 
+    @classmethod
+    def from_text(cls, text: str) -> View:
+        """The view that was remembered in a record; raises `InvalidInput` where it is none."""
+        from ovlay.notation import is_plain, parse_json
+
+        record = parse_json(text)
+        if not isinstance(record, dict) or record.keys() != {"target", "mount_id", "device"}:
+            raise InvalidInput("no record of a view")
+        target, mount_id, device = record["target"], record["mount_id"], record["device"]
+        if type(mount_id) is not int or not isinstance(target, str) or not is_plain(target):
+            raise InvalidInput("no record of a view")
+        if not isinstance(device, str) or not re.fullmatch(r"[0-9]{1,10}:[0-9]{1,10}", device):  # it names a file
+            raise InvalidInput("no record of a view")
+        return cls(target, mount_id, device)
+
     def remember(self, host: Host) -> None:
         """Write the record."""
         host.make_private_directory(host.state_dir)
@@ -257,9 +277,8 @@ def remembered_views(host: Host, target: str) -> tuple[View, ...]:
     views = []
     for name in host.entries(folder):
         try:
-            record = json.loads(host.read(f"{folder}/{name}") or "")
-            view = View(str(record["target"]), int(record["mount_id"]), str(record["device"]))
-        except (ValueError, KeyError, TypeError):
+            view = View.from_text(host.read(f"{folder}/{name}") or "")
+        except InvalidInput:
             continue  # a half-written one, or no record at all
         if view.target == target:
             views.append(view)

@@ -15,7 +15,8 @@ from ovlay.model import Access
 from ovlay.plan import Plan
 from ovlay.plan.steps import known_steps
 
-_TEXT = st.text(st.characters(codec=None), max_size=20)
+# Bytes that are no UTF-8 are surrogates (PEP 383) and come through; other halves of characters are in no file.
+_TEXT = st.text(st.characters(codec="utf-8") | st.characters(min_codepoint=0xDC80, max_codepoint=0xDCFF), max_size=20)
 _VALUES: dict[str, st.SearchStrategy[Any]] = {
     "str": _TEXT,
     "int": st.integers(),
