@@ -56,7 +56,8 @@ def plan_capture(
     """
     target = backend.target
     file = default_manifest(backend.host) if to is None else os.path.abspath(to)
-    if is_below(file, (backend.host.path(target),)):
+    file = os.path.realpath(file) if os.path.islink(file) else file
+    if is_below(os.path.realpath(file), (os.path.realpath(backend.host.path(target)),)):
         raise InvalidInput(f"{file} is in {target} itself", remedy="name a manifest elsewhere with --to")
     manifest = _Existing.read(file, target)
     wanted = tuple(dict.fromkeys(inside(target, path) for path in paths))
@@ -100,8 +101,6 @@ class _Existing(NamedTuple):
 
         from ovlay.manifest.load import load_manifest
 
-        if os.path.islink(file):
-            raise InvalidInput(f"{file} is a link", remedy="name the file that it leads to")
         try:
             with open(file, "rb") as stream:
                 data = stream.read()

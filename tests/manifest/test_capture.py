@@ -1,0 +1,392 @@
+"""What was changed by hand is in the manifest afterwards, with its contents beside it, and what cannot be is named."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import ovlay
+from ovlay.manifest.capture import SYSTEM_MANIFEST, default_manifest, plan_capture
+from ovlay.manifest.document import Entry, Kind
+from ovlay.manifest.load import load_manifest
+from ovlay.plan.capturing import KeepSource, WriteManifest
+from ovlay.plan.execute import execute
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NO_UTF8 = os.fsdecode(b"no-\xff-utf8")
+
+
+class Place:
+    """An overlay on a simulated host, and a directory for manifests."""
+
+    def __init__(self, overlay: ovlay.Overlay, folder: Path) -> None:
+        self.overlay = overlay
+        self.usr = Path(overlay.host.path("/usr"))
+        self.folder = folder
+        self.file = folder / "hot.toml"
+
+    def capture(self, *paths: str, ignore: tuple[str, ...] = ()) -> ovlay.Outcome:
+        return self.overlay.capture(paths, to=self.file, ignore=ignore)
+
+    def entries(self) -> dict[str, Entry]:
+        return {entry.path: entry for entry in load_manifest(self.file).entries}
+
+    def kept(self) -> dict[str, str]:
+        """What is kept beside the manifest, by name."""
+        top = self.folder / "hot.files"
+        return {str(path.relative_to(top)): path.read_text() for path in top.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    from ovlay.simulated import SimulatedHost
+
+    usr = tmp_path / "host/usr"
+    (usr / "bin").mkdir(parents=True)
+    (usr / "lib/deep").mkdir(parents=True)
+    (usr / "bin/old").write_text("old\n")
+    (usr / "bin/gone").write_text("gone\n")
+    (usr / "lib/deep/file").write_text("deep\n")
+    (usr / "lib/link").symlink_to("deep")
+    (tmp_path / "manifests").mkdir()
+    with SimulatedHost(str(tmp_path / "host")) as host:
+        overlay = ovlay.open("fake", host=host)
+        overlay.enable()
+        yield Place(overlay, tmp_path / "manifests")
+
+
+def digest(text: str) -> str:
+    import hashlib
+
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_a_file_that_was_added_and_one_that_was_changed(place: Place) -> None:
+    (place.usr / "bin/new").write_text("new\n")
+    (place.usr / "bin/new").chmod(0o4755)
+    (place.usr / "bin/old").write_text("changed\n")
+    assert place.capture().changed
+    new, old = place.entries()["/usr/bin/new"], place.entries()["/usr/bin/old"]
+    assert (new.kind, new.sha256, new.mode, new.replaces) == (Kind.FILE, digest("new\n"), 0o4755, "nothing")
+    assert (old.kind, old.sha256, old.replaces) == (Kind.FILE, digest("changed\n"), digest("old\n"))
+    assert place.kept() == {"usr/bin/new": "new\n", "usr/bin/old": "changed\n"}
+    assert new.source == str(place.folder / "hot.files/usr/bin/new")
+
+
+def test_a_copy_gives_nobody_more_than_the_file_did(place: Place) -> None:
+    for name, mode in (("a", 0o4755), ("b", 0o640), ("c", 0o666), ("d", 0o400)):
+        (place.usr / "bin" / name).write_text("x")
+        (place.usr / "bin" / name).chmod(mode)
+    place.capture()
+    modes = {path.name: path.stat().st_mode & 0o7777 for path in (place.folder / "hot.files/usr/bin").iterdir()}
+    assert modes == {"a": 0o755, "b": 0o640, "c": 0o644, "d": 0o600}
+    assert {path: entry.mode for path, entry in place.entries().items()}["/usr/bin/c"] == 0o666
+
+
+def test_links_directories_and_deletions(place: Place) -> None:
+    (place.usr / "lib/link").unlink()
+    (place.usr / "lib/link").symlink_to("else where")
+    (place.usr / "lib/new").mkdir(mode=0o750)
+    (place.usr / "bin").chmod(0o700)
+    (place.usr / "bin/gone").unlink()
+    shutil.rmtree(place.usr / "lib/deep")
+    place.capture()
+    found = place.entries()
+    assert (found["/usr/lib/link"].kind, found["/usr/lib/link"].to) == (Kind.SYMLINK, "else where")
+    assert (found["/usr/lib/new"].kind, found["/usr/lib/new"].mode) == (Kind.DIRECTORY, 0o750)
+    assert (found["/usr/bin"].kind, found["/usr/bin"].mode) == (Kind.DIRECTORY, 0o700)
+    assert (found["/usr/bin/gone"].kind, found["/usr/bin/gone"].replaces) == (Kind.ABSENT, digest("gone\n"))
+    assert (found["/usr/lib/deep"].kind, found["/usr/lib/deep"].replaces) == (Kind.ABSENT, None)
+    assert "/usr/lib/deep/file" not in found
+
+
+def test_a_directory_that_became_a_file_and_the_other_way_round(place: Place) -> None:
+    shutil.rmtree(place.usr / "lib/deep")
+    (place.usr / "lib/deep").write_text("a file now\n")
+    (place.usr / "lib/deep.d").write_text("sorted between\n")
+    (place.usr / "bin/old").unlink()
+    (place.usr / "bin/old").mkdir()
+    (place.usr / "bin/old/inner").write_text("inner\n")
+    place.capture()
+    kinds = {path: entry.kind for path, entry in place.entries().items()}
+    assert kinds == {
+        "/usr/bin/old": Kind.DIRECTORY,
+        "/usr/bin/old/inner": Kind.FILE,
+        "/usr/lib/deep": Kind.FILE,
+        "/usr/lib/deep.d": Kind.FILE,
+    }
+    assert place.entries()["/usr/lib/deep"].replaces is None
+
+
+def test_only_what_is_asked_for_with_the_new_directories_above_it(place: Place) -> None:
+    (place.usr / "lib/one/two").mkdir(parents=True)
+    (place.usr / "lib/one/two/file").write_text("x")
+    (place.usr / "lib/one/other").write_text("y")
+    (place.usr / "bin/old").unlink()
+    outcome = place.capture("/usr/lib/one/two/file", "bin/gone")
+    assert set(place.entries()) == {"/usr/lib/one", "/usr/lib/one/two", "/usr/lib/one/two/file"}
+    assert outcome.plan.warnings == ("nothing differs from the base at /usr/bin/gone",)
+
+
+def test_what_is_ignored_is_left_out(place: Place) -> None:
+    (place.usr / "bin/a.pyc").write_text("x")
+    (place.usr / "bin/a.py").write_text("x")
+    place.capture(ignore=("*.pyc",))
+    assert set(place.entries()) == {"/usr/bin/a.py"}
+
+
+def test_what_a_manifest_cannot_say_is_named(place: Place) -> None:
+    os.mkfifo(place.usr / "bin/fifo")
+    (place.usr / "bin" / NO_UTF8).write_text("x")
+    (place.usr / "bin/link").symlink_to(NO_UTF8)
+    (place.usr / "bin/one").write_text("x")
+    os.link(place.usr / "bin/one", place.usr / "bin/two")
+    outcome = place.capture()
+    assert set(place.entries()) == {"/usr/bin/one", "/usr/bin/two"}
+    assert outcome.plan.warnings == (
+        "/usr/bin/fifo: a manifest cannot declare a fifo",
+        "/usr/bin/link: what the link says is no UTF-8, and a manifest is",
+        f"/usr/bin/{NO_UTF8}: its name is no UTF-8, and a manifest is",
+        "/usr/bin/one, /usr/bin/two: captured as files of their own, though they are names of one file",
+    )
+
+
+def test_attributes_that_a_manifest_cannot_say(place: Place) -> None:
+    (place.usr / "bin/new").write_text("x")
+    try:
+        os.setxattr(place.usr / "bin/new", "user.note", b"x")
+        os.setxattr(place.usr / "bin/old", "user.note", b"x")
+    except OSError:
+        pytest.skip("this filesystem has no attributes of users")
+    outcome = place.capture()
+    assert set(place.entries()) == {"/usr/bin/new"}
+    assert outcome.plan.warnings == (
+        "/usr/bin/new: captured without the attribute user.note, which a manifest cannot declare",
+        "/usr/bin/old: a manifest cannot declare the attribute user.note",
+    )
+
+
+def test_the_mode_of_the_target_itself(place: Place) -> None:
+    place.usr.chmod(0o700)
+    assert place.capture().plan.warnings == ("/usr: a manifest cannot say how the target itself is to be",)
+    assert not place.file.exists()
+
+
+def test_nothing_is_captured_twice(place: Place) -> None:
+    (place.usr / "bin/new").write_text("new\n")
+    place.capture()
+    text = place.file.read_text()
+    again = place.capture()
+    assert (again.changed, again.plan.reason) == (False, f"{place.file} declares all of it already")
+    assert place.file.read_text() == text
+    (place.folder / "hot.files/usr/bin/new").unlink()
+    assert place.capture().changed
+    assert place.kept() == {"usr/bin/new": "new\n"}
+    assert place.file.read_text() == text
+
+
+def test_nothing_to_capture(place: Place) -> None:
+    outcome = place.capture()
+    assert (outcome.changed, outcome.plan.reason) == (False, "there is nothing to capture on /usr")
+    place.overlay.unmount()
+    with pytest.raises(ovlay.NotActive):
+        place.capture()
+
+
+def test_a_later_capture_changes_its_entries_and_nothing_else(place: Place) -> None:
+    (place.usr / "bin/new").write_text("one\n")
+    (place.usr / "bin/other").write_text("other\n")
+    place.capture()
+    place.file.write_text("# mine\n" + place.file.read_text().replace('\nmode = "0644"', '  # mine too\nmode = "0644"'))
+    before = place.file.read_text().splitlines()
+    (place.usr / "bin/new").write_text("two\n")
+    place.capture()
+    after = place.file.read_text().splitlines()
+    # The content has a name of its own until the old manifest is gone, and the old content then is gone too.
+    assert place.kept() == {"usr/bin/new." + digest("two\n")[:12]: "two\n", "usr/bin/other": "other\n"}
+    assert after[0] == "# mine"
+    assert before[before.index('path = "/usr/bin/other"') :] == after[after.index('path = "/usr/bin/other"') :]
+    (place.usr / "bin/new").write_text("three\n")
+    place.capture()
+    assert place.kept() == {"usr/bin/new": "three\n", "usr/bin/other": "other\n"}
+
+
+def test_entries_that_contradict_what_is_captured_are_taken_out(place: Place) -> None:
+    (place.usr / "lib/one").mkdir()
+    (place.usr / "lib/one/file").write_text("x")
+    shutil.rmtree(place.usr / "lib/deep")
+    place.capture()
+    shutil.rmtree(place.usr / "lib/one")
+    (place.usr / "lib/one").write_text("a file now\n")
+    (place.usr / "lib/deep").mkdir()
+    (place.usr / "lib/deep/other").write_text("y")
+    outcome = place.capture()
+    assert {path: entry.kind for path, entry in place.entries().items()} == {
+        "/usr/lib/one": Kind.FILE,
+        "/usr/lib/deep/file": Kind.ABSENT,
+        "/usr/lib/deep/other": Kind.FILE,
+    }
+    name = "usr/lib/one." + digest("a file now\n")[:12]
+    assert place.kept() == {name: "a file now\n", "usr/lib/deep/other": "y"}
+    assert sorted(outcome.plan.warnings) == [
+        f"{path} is no longer declared in {place.file}: what is captured leaves no room for it"
+        for path in ("/usr/lib/deep", "/usr/lib/one/file")
+    ]
+
+
+def test_a_content_that_the_manifest_has_already_is_not_kept_again(place: Place) -> None:
+    (place.folder / "built").write_text("new\n")
+    same = digest("new\n")
+    place.file.write_text(f'schema = 1\n[[file]]\npath = "/usr/bin/new"\nsource = "built"\nsha256 = "{same}"\n')
+    (place.usr / "bin/new").write_text("new\n")
+    place.capture()
+    assert not (place.folder / "hot.files").exists()
+    assert place.entries()["/usr/bin/new"].source == str(place.folder / "built")
+
+
+def test_a_source_of_somebody_else_is_not_removed(place: Place) -> None:
+    (place.folder / "built").write_text("old\n")
+    place.file.write_text('schema = 1\n[[file]]\npath = "/usr/bin/new"\nsource = "built"\n')
+    (place.usr / "bin/new").write_text("new\n")
+    place.capture()
+    assert place.entries()["/usr/bin/new"].source == str(place.folder / "hot.files/usr/bin/new")
+    assert (place.folder / "built").read_text() == "old\n"
+
+
+def test_a_manifest_that_cannot_be_added_to(place: Place) -> None:
+    (place.usr / "bin/new").write_text("x")
+    for text, message in (
+        ("schema = 1\ntarget = '/opt'\n", "is for /opt, not /usr"),
+        ("schema = 7\n", "schema"),
+        ("schema = 1\nfile = [{ path = '/usr/a', text = '' }]\n", "not written under"),
+    ):
+        place.file.write_text(text)
+        with pytest.raises(ovlay.InvalidInput, match=message):
+            place.capture()
+        assert place.file.read_text() == text
+    place.file.unlink()
+    with pytest.raises(ovlay.InvalidInput, match="is in /usr itself"):
+        place.overlay.capture(to=place.usr / "lib/hot.toml")
+    with pytest.raises(ovlay.InvalidInput, match="is not in /usr"):
+        place.capture("/etc/passwd")
+
+
+def test_a_tree_says_itself_how_its_directory_is_to_be(place: Place) -> None:
+    (place.folder / "tree").mkdir()
+    place.file.write_text('schema = 1\n[[tree]]\npath = "/usr/share/t"\nsource = "tree"\n')
+    (place.usr / "share/t").mkdir(parents=True)
+    (place.usr / "share/t/file").write_text("x")
+    outcome = place.capture()
+    assert {path: entry.kind for path, entry in place.entries().items()} == {
+        "/usr/share": Kind.DIRECTORY,
+        "/usr/share/t": Kind.TREE,
+        "/usr/share/t/file": Kind.FILE,
+    }
+    assert "has a tree of that name" in outcome.plan.warnings[0]
+
+
+def test_a_link_to_a_manifest_stays_one(place: Place) -> None:
+    real = place.folder / "elsewhere"
+    real.mkdir()
+    place.file.symlink_to("elsewhere/real.toml")
+    (real / "real.toml").write_text("schema = 1\n")
+    (place.usr / "bin/new").write_text("new\n")
+    place.capture()
+    assert place.file.is_symlink()
+    assert place.entries()["/usr/bin/new"].source == str(real / "real.files/usr/bin/new")
+    assert (real / "real.files/usr/bin/new").read_text() == "new\n"
+
+
+def test_the_manifest_keeps_its_mode(place: Place) -> None:
+    place.file.write_text("schema = 1\n")
+    place.file.chmod(0o600)
+    (place.usr / "bin/new").write_text("new\n")
+    place.capture()
+    assert place.file.stat().st_mode & 0o7777 == 0o600
+
+
+def test_where_captures_go(place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert default_manifest(place.overlay.host) == place.overlay.host.path(SYSTEM_MANIFEST)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    place.overlay.host.__dict__["in_user_namespace"] = True
+    assert default_manifest(place.overlay.host) == str(tmp_path / "config/ovlay/manifest.d/captured.toml")
+
+
+# --- interrupted -----------------------------------------------------------------------------------------------------
+
+
+def a_plan(place: Place) -> ovlay.Plan:
+    for name in ("a", "b", "c"):
+        (place.usr / "bin" / name).write_text(name)
+    return plan_capture(place.overlay.backend, to=str(place.file))
+
+
+def test_a_file_that_changed_since_stops_it_and_leaves_nothing(place: Place) -> None:
+    plan = a_plan(place)
+    (place.usr / "bin/c").write_text("C")
+    with pytest.raises(ovlay.Conflict, match="/usr/bin/c changed since the plan was made"):
+        execute(plan, place.overlay.host)
+    assert list(place.folder.iterdir()) == []
+
+
+def test_a_manifest_that_changed_since_stops_it(place: Place) -> None:
+    plan = a_plan(place)
+    place.file.write_text("schema = 1\n")
+    with pytest.raises(ovlay.Conflict, match="changed since"):
+        execute(plan, place.overlay.host)
+    assert {path.name for path in place.folder.iterdir()} == {"hot.toml"}
+    assert place.file.read_text() == "schema = 1\n"
+
+
+@pytest.mark.parametrize("at", range(4))
+def test_killed_before_any_step_the_old_manifest_has_its_sources(place: Place, at: int) -> None:
+    (place.usr / "bin/a").write_text("before")
+    place.capture()
+    old = place.file.read_text()
+    plan = a_plan(place)
+    for step in plan.steps[:at]:
+        step.run(place.overlay.host)
+    if at < len(plan.steps):
+        assert place.file.read_text() == old
+    for entry in place.entries().values():
+        assert entry.source is not None
+        assert digest(Path(entry.source).read_text()) == entry.sha256
+    place.capture()
+    assert sorted(place.kept().values()) == ["a", "b", "c"]
+    assert set(place.entries()) == {"/usr/bin/a", "/usr/bin/b", "/usr/bin/c"}
+
+
+def test_interrupted_after_the_manifest_was_written_its_sources_stay(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = a_plan(place)
+    run = WriteManifest.run
+
+    def interrupted(step: WriteManifest, host: ovlay.Host) -> str:
+        run(step, host)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(WriteManifest, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        execute(plan, place.overlay.host)
+    assert sorted(place.kept().values()) == ["a", "b", "c"]
+    assert set(place.entries()) == {"/usr/bin/a", "/usr/bin/b", "/usr/bin/c"}
+
+
+def test_a_link_beside_the_manifest_is_not_followed(place: Place, tmp_path: Path) -> None:
+    (tmp_path / "away").mkdir()
+    (place.folder / "hot.files").mkdir()
+    (place.folder / "hot.files/usr").symlink_to(tmp_path / "away")
+    a_plan(place)
+    place.capture()
+    assert list((tmp_path / "away").iterdir()) == []
+    assert {Path(entry.source or "").name for entry in place.entries().values()} == {digest(c) for c in "abc"}
+    step = KeepSource("/usr", "bin/a", str(place.file), "hot.files/usr/a", digest("a"))
+    with pytest.raises(ovlay.StateForbids, match="in the way"):
+        step.run(place.overlay.host)
