@@ -223,6 +223,10 @@ class Overlay:
                 else:
                     self.unmount(lazy=True)
 
+    def carry_out(self, make: Callable[[], Plan], *, confirm: Callable[[Plan], bool] | None = None) -> Outcome:
+        """Carry out a plan that another part of ovlay makes for this host, such as `ovlay.services`, as verbs are."""
+        return self._carry_out(make, confirm)
+
     def _carry_out(
         self, make: Callable[[], Plan], confirm: Callable[[Plan], bool] | None, *, look_again: bool = True
     ) -> Outcome:
