@@ -1,0 +1,95 @@
+"""``admin bootc upgrade``: a warning where an overlay is active, then bootc with the arguments given."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.bkt.conftest import Bkt
+
+
+@pytest.fixture
+def bootc(bkt: Bkt) -> Bkt:
+    """A host with a bootc that says what it was called with."""
+    with bkt.host.kernel.unsealed("/usr") as usr:
+        _put(f"{usr}/bin/bootc", '#!/bin/sh\necho "bootc: $*"\nread line && echo "read: $line"\nexit 3\n')
+    return bkt
+
+
+def _put(path: str, text: str) -> None:
+    from pathlib import Path
+
+    Path(path).write_text(text)
+    Path(path).chmod(0o755)
+
+
+def test_without_an_overlay(bootc: Bkt) -> None:
+    assert bootc("admin bootc upgrade") == (3, "bootc: upgrade\n", "")
+
+
+@pytest.mark.parametrize(
+    ("given", "handed_on"),
+    [
+        ("--check", "--check"),
+        ("--quiet --apply", "--quiet --apply"),
+        ("--json --root x -v", "--json --root x -v"),
+        ("--yes", ""),
+        ("--confirm --download-only -y", "--download-only"),
+    ],
+)
+def test_all_arguments_but_bkts_own_are_bootcs(bootc: Bkt, given: str, handed_on: str) -> None:
+    assert bootc(f"admin bootc upgrade {given}").out.split() == ["bootc:", "upgrade", *handed_on.split()]
+
+
+def test_an_active_overlay_is_warned_of(bootc: Bkt) -> None:
+    bootc("admin usroverlay enable")
+    bootc.there("/usr/bin/bkt").write_text("new\n")
+    said = bootc("admin bootc upgrade --check")
+    assert (said.status, said.out) == (3, "bootc: upgrade --check\n")
+    assert said.err.startswith("⚠ usroverlay active: ")
+    assert "lost" in said.err
+    assert "/usr/bin/bkt" in said.err
+
+
+def test_a_dry_run_starts_nothing(bootc: Bkt) -> None:
+    assert bootc("-n admin bootc upgrade --apply").out == "/usr/bin/bootc upgrade --apply\n"
+
+
+def test_without_bootc(bkt: Bkt) -> None:
+    said = bkt("admin bootc upgrade")
+    assert (said.status, "bootc is not installed" in said.err) == (7, True)
+
+
+def test_help_is_ours(bootc: Bkt) -> None:
+    said = bootc("admin bootc upgrade --help")
+    assert (said.status, "ARGUMENT OF BOOTC" in said.out) == (0, True)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 5), (signal.SIGTERM, 6)])
+def test_signals_are_bootcs_to_handle(bkt: Bkt, tmp_path: Path, number: signal.Signals, status: int) -> None:
+    with bkt.host.kernel.unsealed("/usr") as usr:
+        script = "#!/bin/sh\ntrap 'exit 5' INT\ntrap 'exit 6' TERM\n"
+        _put(f"{usr}/bin/bootc", script + f"touch {tmp_path}/ready\nwhile :; do sleep 0.05; done\n")
+    code = "import sys; from ovlay.bkt.main import main; sys.exit(main(sys.argv[1:]))"
+    words = ["--backend", "fake", "--root", bkt.host.root, "admin", "bootc", "upgrade"]
+    running = subprocess.Popen([sys.executable, "-c", code, *words], start_new_session=True)
+    with running:
+        end = time.monotonic() + 20
+        while not (tmp_path / "ready").exists():
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        if number is signal.SIGINT:  # Ctrl-C: the terminal sends it to the whole group
+            import os
+
+            os.killpg(running.pid, number)
+        else:
+            running.send_signal(number)
+        assert running.wait(timeout=20) == status
