@@ -38,7 +38,9 @@ class Overlay:
 
     Each verb plans and then executes under one lock. ``confirm``, where given, is called with a plan that has steps,
     before the lock is taken; what it returns says whether to go on. What is executed is what was confirmed: where the
-    host changed in the meantime so that another plan would be made, `Conflict` is raised.
+    host changed in the meantime so that another plan would be made, `Conflict` is raised. Where nothing had to be
+    confirmed, the plan that is made under the lock is executed. What an ovlay that was killed had begun is brought to
+    an end first.
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -70,7 +72,11 @@ class Overlay:
         """
         from ovlay.changes.find import find_changes
 
-        return find_changes(self.backend, paths, hashes=hashes, everything=everything)
+        from ovlay.manifest.managed import mark_managed
+        from ovlay.receipts import read_receipts
+
+        found = find_changes(self.backend, paths, hashes=hashes, everything=everything)
+        return mark_managed(found, read_receipts(self.host, self.status()))
 
     def holders(self, paths: Iterable[str | os.PathLike[str]] = ()) -> Holders:
         """Who uses the overlay, who uses a file that changed, and who a view that a lazy unmount left behind.
@@ -231,23 +237,35 @@ class Overlay:
         self, make: Callable[[], Plan], confirm: Callable[[Plan], bool] | None, *, look_again: bool = True
     ) -> Outcome:
         from ovlay.plan.execute import demand_privilege, execute
+        from ovlay.plan.journal import recover
 
+        recovered = self._recover()
         plan = make()
         if not plan:
-            return Outcome(plan, changed=False)
+            return Outcome(plan, changed=False, told=recovered)
         demand_privilege(plan, self.host)
         if confirm is not None and not confirm(plan):
             return Outcome(plan, changed=False)
         with self.host.lock():
+            recovered = (*recovered, *recover(self.host))
             again = make() if look_again else plan
             if not again:
-                return Outcome(again, changed=False)
-            if again != plan:
+                return Outcome(again, changed=False, told=recovered)
+            if again != plan and confirm is not None:
                 raise Conflict(
                     f"{self.target} changed while the plan was being confirmed",
                     remedy="look at the new plan: try again",
                 )
-            return Outcome(plan, changed=True, told=execute(plan, self.host))
+            return Outcome(again, changed=True, told=(*recovered, *execute(again, self.host)))
+
+    def _recover(self) -> tuple[str, ...]:
+        """End what an ovlay that was killed had begun, and wait for one that is at work."""
+        from ovlay.plan.journal import is_unfinished, recover
+
+        if not is_unfinished(self.host):
+            return ()
+        with self.host.lock():
+            return recover(self.host)
 
 
 def open_overlay(

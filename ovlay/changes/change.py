@@ -45,7 +45,7 @@ class Change(NamedTuple):
 
     ``path`` is relative to the target (``.`` for the target itself), with bytes that are no UTF-8 surrogate-escaped.
     ``renamed_from`` is set on an added path of which the overlay itself knows what it was before; the old path is
-    among the deleted ones.
+    among the deleted ones. ``managed`` is the manifest that it was placed for, as far as receipts tell.
     """
 
     path: str
@@ -53,6 +53,7 @@ class Change(NamedTuple):
     before: Attributes | None
     after: Attributes | None
     renamed_from: str | None = None
+    managed: str | None = None
 
 
 class Changes(NamedTuple):

@@ -106,9 +106,14 @@ def place(target: str, path: str) -> str:
 
 
 def listing(found: Changes) -> Iterator[str]:
-    """A line for each change: its kind, its path, and what there is to know about it."""
+    """A line for each change: its kind, its path, and what there is to know about it.
+
+    Where some of them were placed for manifests, the others are marked.
+    """
+    managed = any(change.managed is not None for change in found.changes)
     for change in found.changes:
-        more = "; ".join(details(change, found.target))
+        known = [*details(change, found.target), *(["unmanaged"] if managed and change.managed is None else [])]
+        more = "; ".join(known)
         yield f"{change.kind:12}  {place(found.target, change.path)}" + (f"  ({more})" if more else "")
 
 

@@ -1,0 +1,29 @@
+"""Which changes were placed for a manifest: every change in an overlay is managed by one, or by nobody."""
+
+from __future__ import annotations
+
+import posixpath
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ovlay.changes.change import Changes
+    from ovlay.receipts import Receipt
+
+
+def mark_managed(found: Changes, receipts: Mapping[str, Receipt]) -> Changes:
+    """The changes, each with the manifest that it was placed for; nothing is looked at where there are no receipts."""
+    if not any(receipt.manifest is not None for receipt in receipts.values()):
+        return found
+    marked = tuple(change._replace(managed=managing(change.path, receipts)) for change in found.changes)
+    return found._replace(changes=marked)
+
+
+def managing(path: str, receipts: Mapping[str, Receipt]) -> str | None:
+    """The manifest that a path was placed for, or that took away a directory which it was in."""
+    receipt = receipts.get(path)
+    while receipt is None and (path := posixpath.dirname(path)):
+        above = receipts.get(path)
+        receipt = above if above is not None and above.kind != "directory" else None
+    return None if receipt is None else receipt.manifest
