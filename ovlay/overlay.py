@@ -71,7 +71,6 @@ class Overlay:
         target. Where there is much to look at, and this process has one thread, it is forked.
         """
         from ovlay.changes.find import find_changes
-
         from ovlay.manifest.managed import mark_managed
         from ovlay.receipts import read_receipts
 
