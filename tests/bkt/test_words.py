@@ -12,8 +12,6 @@ import pytest
 from ovlay.bkt.words import COMMANDS, command_parser, load_command, split
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.bkt.conftest import Bkt
 
 
@@ -62,10 +60,9 @@ def test_the_version(bkt: Bkt) -> None:
     "locale",
     [{"LC_ALL": "C"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, {"PYTHONIOENCODING": "latin-1"}],
 )
-def test_utf8_without_a_terminal_in_any_locale(tmp_path: Path, locale: dict[str, str]) -> None:
-    (tmp_path / "host/usr").mkdir(parents=True)
+def test_utf8_without_a_terminal_in_any_locale(bkt: Bkt, locale: dict[str, str]) -> None:
     code = "import sys; from ovlay.bkt.main import main; sys.exit(main(sys.argv[1:]))"
-    words = [sys.executable, "-c", code, "--backend", "fake", "--root", str(tmp_path / "host"), "drift", "check"]
+    words = [sys.executable, "-c", code, "--backend", "fake", "--root", bkt.host.root, "drift", "check"]
     done = subprocess.run(
         words, capture_output=True, stdin=subprocess.DEVNULL, env={**os.environ, **locale}, check=False, timeout=60
     )
