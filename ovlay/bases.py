@@ -31,7 +31,7 @@ def read_bases(host: Host, target: str) -> dict[str, Seen]:
     try:
         document = json.loads(host.read(bases_path(host, target), limit=1 << 30) or "")
         return {path: Seen(str(base), str(wanted)) for path, (base, wanted) in document["bases"].items()}
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return {}
 
 

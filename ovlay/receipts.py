@@ -119,12 +119,11 @@ def parse_book(text: str, identity: str) -> Book:
     origins: list[list[Any]] = []
     unfinished = False
     for row in _rows(rest):
-        if row[0] == "o":
+        if row[:1] == ["o"]:
             origins.append(row[1:])
-        elif row[0] == "b":
+        elif row[:1] == ["b"]:
             unfinished, origins = True, []
-        else:
-            receipt = _receipt(row, origins)
+        elif (receipt := _receipt(row, origins)) is not None:
             if receipt.pending:
                 receipt = receipt._replace(before=_settled(receipts.get(receipt.path)))
             receipts[receipt.path] = receipt
@@ -140,25 +139,38 @@ def _settled(receipt: Receipt | None) -> Receipt | None:
     return receipt
 
 
+_TEXT, _LIST = (str, type(None)), (list, type(None))
+_ROW = (str, str, str, _TEXT, _TEXT, int, int, int, int, _TEXT, _TEXT, _LIST, _LIST, int, _TEXT)
+_ORIGIN = (_TEXT, str, str, int)
+_STAMP = [int] * 5
+
+
 def _rows(text: str) -> list[list[Any]]:
     whole = text[: text.rfind("\n") + 1]
     try:
-        found: list[list[Any]] = json.loads("[" + whole.rstrip("\n").replace("\n", ",") + "]")
-    except ValueError:
-        found = [row for row in map(_line, whole.splitlines()) if row is not None]
-    return found
+        found: list[Any] = json.loads("[" + whole.rstrip("\n").replace("\n", ",") + "]")
+    except (ValueError, RecursionError):
+        found = [_line(line) for line in whole.split("\n")]
+    return [row for row in found if isinstance(row, list)]
 
 
 def _line(text: str) -> list[Any] | None:
     try:
         row = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return row if isinstance(row, list) and len(row) > 1 else None
 
 
-def _receipt(row: list[Any], origins: list[list[Any]]) -> Receipt:
+def _receipt(row: list[Any], origins: list[list[Any]]) -> Receipt | None:
+    """The receipt in a row; None where it is none, as what a disk lost can be anything."""
+    if len(row) != len(_ROW) or not all(map(isinstance, row, _ROW)) or not 0 <= row[-2] < len(origins):
+        return None
     state, path, kind, sha256, to, size, mode, uid, gid, label, source, came, placed, origin, base = row
+    if len(origins[origin]) != len(_ORIGIN) or not all(map(isinstance, origins[origin], _ORIGIN)):
+        return None
+    if not all(stamp is None or [type(number) for number in stamp] == _STAMP for stamp in (came, placed)):
+        return None
     manifest, name, when, by = origins[origin]
     return Receipt(
         path,

@@ -170,7 +170,8 @@ class MountTable:
         prefix = path.rstrip("/") + "/"
         found = []
         for mount in self.mounts:
-            if mount.mount_point.startswith(prefix) and self.covering(mount.mount_point) is mount:
+            point = mount.mount_point
+            if point != prefix and point.startswith(prefix) and self.covering(point) is mount:
                 found.append(mount)
         return tuple(found)
 
