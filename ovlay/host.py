@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
-from ovlay.errors import Conflict, ToolFailed
+from ovlay.errors import Busy, Conflict, ToolFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from ovlay.kernel import Kernel, Mount
@@ -32,6 +32,8 @@ DATA_DIR = "/var/lib/ovlay"
 """Uppers that do not fit into memory. Only root can enter it. Never /var/tmp: cleaners empty it under a live /usr."""
 
 READ_LIMIT = 16 << 20
+
+_POLL = 0.02  # seconds between two looks at a lock that somebody else holds
 
 # The marker files of containers and what runs them: systemd's container interface, podman, docker, toolbox, flatpak.
 _CONTAINER_MARKS = (
@@ -58,6 +60,12 @@ class Host:
 
     plans_for_root: bool = False
     """Whether what is planned here is going to be carried out by root, whoever plans it."""
+
+    listener: Callable[[str], None] | None = None
+    """Who is told of what takes time, such as waiting for another ovlay: a command line shows it."""
+
+    patience: float = 120
+    """For how many seconds another ovlay that is at work is waited for."""
 
     shared: Sharing | None = None
     """What the steps of the plan that is being executed have in common."""
@@ -216,6 +224,11 @@ class Host:
 
         return opened_source(path)
 
+    def told(self, line: str) -> None:
+        """Say what is worth knowing while something is under way, to the ``listener`` if there is one."""
+        if self.listener is not None:
+            self.listener(line)
+
     # --- changes: for steps only -------------------------------------------------------------------------------
 
     def run(self, argv: Sequence[str], *, timeout: float = 120) -> Finished:
@@ -274,7 +287,7 @@ class Host:
     def write(self, inside: str, text: str, *, mode: int = 0o644) -> None:
         """Write a file whole: under a temporary name beside it, then renamed."""
         path = self.path(inside)
-        temporary = f"{path}.ovlay-{os.getpid()}"
+        temporary = f"{path}.ovlay-{os.getpid()}-{os.urandom(4).hex()}"
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as stream:
@@ -300,7 +313,11 @@ class Host:
         shutil.rmtree(self.path(inside), ignore_errors=False)
 
     def lock(self) -> AbstractContextManager[None]:
-        """Hold the one lock under which plans are made and executed; waits for another ovlay to end."""
+        """Hold the one lock under which plans are made and executed. The kernel takes it from who dies.
+
+        Where another ovlay holds it the ``listener`` is told, once; raises `Busy` where that does not
+        end within `patience` seconds.
+        """
         return _locked(self)
 
 
@@ -312,14 +329,37 @@ def parse_os_release(text: str) -> dict[str, str]:
 
 @contextmanager
 def _locked(host: Host) -> Iterator[None]:
-    import fcntl
-
     host.make_private_directory(host.state_dir)
     descriptor = os.open(
         host.path(host.state_dir + "/lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
     )
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _take(host, descriptor)
+        os.truncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)  # for those who wait to be told
         yield
     finally:
         os.close(descriptor)
+
+
+def _take(host: Host, descriptor: int) -> None:
+    import fcntl
+    import time
+
+    end, told = time.monotonic() + host.patience, False
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            other = os.pread(descriptor, 32, 0).decode("ascii", "replace")
+            if time.monotonic() > end:
+                raise Busy(
+                    f"another ovlay (pid {other}) has been at work for more than {host.patience:g} seconds",
+                    remedy=f"see what it does with `ps {other}`, then try again",
+                ) from None
+            if not told:
+                told = True
+                host.told(f"waiting for another ovlay (pid {other}) to end")
+            time.sleep(_POLL)
+        else:
+            return

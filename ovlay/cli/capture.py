@@ -47,7 +47,7 @@ def run(options: Options, terminal: Terminal) -> int:
     def plan() -> Plan:
         return _with_notes(plan_capture(overlay.backend, paths, to=file, ignore=ignore), terminal)
 
-    def carry_out(confirm: Callable[[Plan], bool]) -> Outcome:
+    def carry_out(confirm: Callable[[Plan], bool] | None) -> Outcome:
         outcome = overlay.capture(paths, to=file, ignore=ignore, confirm=confirm)
         return outcome._replace(plan=_with_notes(outcome.plan, terminal))
 

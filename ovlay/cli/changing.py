@@ -27,7 +27,7 @@ class Request(NamedTuple):
     """
 
     plan: Callable[[], Plan]
-    carry_out: Callable[[Callable[[Plan], bool]], Outcome]
+    carry_out: Callable[[Callable[[Plan], bool] | None], Outcome]
     done: str
     question: str = "Proceed?"
     call: Call | None = None
@@ -46,20 +46,19 @@ def change(
     demand_real_root(overlay)
 
     def confirm(plan: Plan) -> bool:
-        if not options.yes:
-            terminal.demand_answer()
-            for line in plan_lines(plan):
-                terminal.complain(line)
-            answer = terminal.ask(request.question)
-            if not answer and not declined_is_fine:
-                raise InvalidInput("not confirmed; nothing was changed", remedy="answer yes, or say --yes")
-            return answer
-        return True
+        terminal.demand_answer()
+        for line in plan_lines(plan):
+            terminal.complain(line)
+        answer = terminal.ask(request.question)
+        if not answer and not declined_is_fine:
+            raise InvalidInput("not confirmed; nothing was changed", remedy="answer yes, or say --yes")
+        return answer
 
     from ovlay.cli.elevation import carry_out
 
+    overlay.host.listener = terminal.note
     with terminating():
-        outcome = carry_out(request, overlay, options, terminal, confirm)
+        outcome = carry_out(request, overlay, options, terminal, None if options.yes else confirm)
     tell(request, outcome, overlay, options, terminal)
     return 0
 

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 
 def carry_out(
-    request: Request, overlay: Overlay, options: Options, terminal: Terminal, confirm: Callable[[Plan], bool]
+    request: Request,
+    overlay: Overlay,
+    options: Options,
+    terminal: Terminal,
+    confirm: Callable[[Plan], bool] | None,
 ) -> Outcome:
     """Plan, confirm, and execute a request.
 
@@ -38,11 +42,11 @@ def carry_out(
         plan = request.plan()
     except NotPermitted:
         plan = None
-        if not options.yes:
+        if confirm is not None:
             terminal.demand_answer()
-    if plan is not None and (not plan or not confirm(plan)):
+    if plan is not None and (not plan or (confirm is not None and not confirm(plan))):
         return Outcome(plan, changed=False)
-    return carry_out_as_root(request.call, overlay, elevator, expected=plan, confirm=confirm, agreed=options.yes)
+    return carry_out_as_root(request.call, overlay, elevator, expected=plan, confirm=confirm)
 
 
 def _elevator(request: Request, overlay: Overlay, options: Options) -> Elevator | None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ovlay.overlay import Outcome, Overlay
     from ovlay.plan.plan import Plan
 
-    Confirm = Callable[[Plan], bool]
+    Confirm = Callable[[Plan], bool] | None
 
 
 class Call(NamedTuple):

@@ -32,14 +32,13 @@ def carry_out_as_root(
     elevator: Elevator,
     *,
     expected: Plan | None,
-    confirm: Callable[[Plan], bool],
-    agreed: bool = False,
+    confirm: Callable[[Plan], bool] | None,
 ) -> Outcome:
     """Let root carry a request out after one prompt.
 
-    ``expected`` is the plan that the user said yes to; where root's plan is another, ``confirm`` is called with that,
-    unless the user ``agreed`` to whatever it is. Raises `NotPermitted` for each kind of refusal, and all that the verb
-    itself raises.
+    ``expected`` is the plan that the user said yes to; where root's plan is another, ``confirm`` is called with that.
+    It is None where the user said yes to whatever it will be. Raises `NotPermitted` for each kind of refusal, and all
+    that the verb itself raises.
     """
     with _helper(elevator) as wire:
         wire.send(
@@ -50,13 +49,13 @@ def carry_out_as_root(
                 "target": overlay.target,
                 "tmpfs_size": overlay.host.tmpfs_size,
                 "expected": None if expected is None else expected.to_json(),
-                "agreed": agreed,
+                "agreed": confirm is None,
             }
         )
         return _converse(wire, confirm)
 
 
-def _converse(wire: Wire, confirm: Callable[[Plan], bool]) -> Outcome:
+def _converse(wire: Wire, confirm: Callable[[Plan], bool] | None) -> Outcome:
     """Answer until it is over. An interruption ends the answers: what the helper says then is still heard."""
     from ovlay.overlay import Outcome
     from ovlay.plan.plan import Plan
@@ -78,7 +77,7 @@ def _converse(wire: Wire, confirm: Callable[[Plan], bool]) -> Outcome:
         if interrupted and "outcome" not in message and "error" not in message:
             continue
         if "confirm" in message:
-            wire.send({"answer": confirm(Plan.from_json(message["confirm"]))})
+            wire.send({"answer": confirm is None or confirm(Plan.from_json(message["confirm"]))})
         elif "open" in message:
             _send_source(wire, str(message["open"]))
         elif "outcome" in message:

@@ -76,7 +76,7 @@ def _carry_out(wire: Wire, request: dict[str, Any]) -> Outcome:
 
     def confirm(plan: Plan) -> bool:
         document = plan.to_json()
-        if document == expected or agreed:
+        if document == expected:
             return True
         wire.send({"confirm": document})
         reply, _ = wire.receive()
@@ -85,7 +85,8 @@ def _carry_out(wire: Wire, request: dict[str, Any]) -> Outcome:
     arguments = request.get("arguments")
     if not isinstance(arguments, dict):
         raise InvalidInput("a request has arguments")
-    return perform(str(request.get("verb")), arguments, _driver(str(request.get("driver")), host, target), confirm)
+    backend = _driver(str(request.get("driver")), host, target)
+    return perform(str(request.get("verb")), arguments, backend, None if agreed else confirm)
 
 
 def _driver(name: str, host: Host, target: str) -> Backend:

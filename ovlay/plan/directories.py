@@ -107,6 +107,7 @@ class DiscardUpper(Step):
     """
 
     kind: ClassVar[str] = "discard-upper"
+    resumes: ClassVar[bool] = True
 
     target: str
     path: str

@@ -26,6 +26,7 @@ def execute(plan: Plan, host: Host, *, before: Callable[[Step], None] | None = N
     reverse, and the error is raised: always an `OvlayError`. An interruption (Ctrl-C) undoes them too. What a step
     placed stays placed, and so does the overlay that it was placed in (`Step.keeps`).
     """
+    from ovlay.plan.journal import journalled
     from ovlay.plan.sharing import begun_sharing
 
     demand_privilege(plan, host)
@@ -33,10 +34,11 @@ def execute(plan: Plan, host: Host, *, before: Callable[[Step], None] | None = N
     done: list[Step] = []
     loud = _log.isEnabledFor(logging.INFO)
     try:
-        with begun_sharing(host) as shared:
+        with journalled(host, plan) as begin, begun_sharing(host) as shared:
             for step in plan.steps:
                 if not step.shares:
                     shared.release()
+                begin(step)
                 if before is not None:
                     before(step)
                 if loud:

@@ -43,6 +43,7 @@ class RemoveExtension(Step):
     """Take the empty extension away; it stays merged until systemd-sysext runs the next time."""
 
     kind: ClassVar[str] = "remove-extension"
+    resumes: ClassVar[bool] = True
 
     path: str
 

@@ -15,6 +15,8 @@ from ovlay.plan.step import Step
 from ovlay.receipts import Receipt, stamp_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ovlay.host import Host
 
 
@@ -40,6 +42,9 @@ class PlaceLink(Step):
 
     def describe(self) -> str:
         return f"link {self.target}/{self.path} to {self.to}"
+
+    def litter(self) -> Iterable[tuple[str, str]]:
+        return ((self.target, self.path.rpartition("/")[0]),)
 
     def run(self, host: Host) -> str:
         with sharing(host) as shared:

@@ -90,9 +90,12 @@ class MountOverlay(Step):
             raise
         return ""
 
+    def stands(self, host: Host) -> bool | None:
+        return any(mount.is_overlay and mount.upper == self.upper for mount in host.mounts_at(self.target))
+
     def undo(self, host: Host) -> None:
         mounts = host.mounts_at(self.target)
-        if mounts and mounts[-1].source == "ovlay" and mounts[-1].is_overlay:
+        if mounts and mounts[-1].is_overlay and mounts[-1].upper == self.upper:
             with host.kernel.carry(self.carry, detach=True):
                 host.kernel.unmount(mounts[-1], lazy=True)
 
@@ -128,12 +131,19 @@ class MountWithTool(Step):
         demand_access(overlay, self.access)
         return ""
 
+    def stands(self, host: Host) -> bool | None:
+        return any(
+            mount.is_overlay and mount.upper is not None and mount.source != "ovlay"
+            for mount in host.mounts_at(self.target)
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class SetAccess(Step):
     """Change a mounted overlay between read-only and read-write; what is in it stays."""
 
     kind: ClassVar[str] = "set-access"
+    resumes: ClassVar[bool] = True
 
     target: str
     mount_id: int

@@ -18,7 +18,7 @@ from ovlay.plan.step import Step
 from ovlay.receipts import Receipt, stamp_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from ovlay.host import Host
     from ovlay.plan.sharing import Folder, Sharing
@@ -47,19 +47,24 @@ class MakeLeadingDirectory(Step):
     def describe(self) -> str:
         return f"make the directory {self.target}/{self.path}"
 
+    def litter(self) -> Iterable[tuple[str, str]]:
+        return ((self.target, self.path.rpartition("/")[0]),)
+
     def run(self, host: Host) -> str:
         with sharing(host) as shared:
             folder = shared.folder(self.target, self.mount_id, self.path, durable=False)
-            name = self.path.rpartition("/")[2]
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(name, 0o700, dir_fd=folder.descriptor)
-                made = os.open(name, DIRECTORY, dir_fd=folder.descriptor)
+            place, parent, name = f"{self.target}/{self.path}", folder.descriptor, self.path.rpartition("/")[2]
+            if _found(name, parent) is not None:
+                return ""
+            with temporary(parent) as hidden, telling_space(place):
+                os.mkdir(hidden, 0o700, dir_fd=parent)
+                made = os.open(hidden, DIRECTORY, dir_fd=parent)
                 try:
-                    place = f"{self.target}/{self.path}"
                     label = label_for(place, stat.S_IFDIR, replaced=None, inherited=folder.label)
                     dress(made, self.uid, self.gid, self.mode, label)
                 finally:
                     os.close(made)
+                os.rename(hidden, name, src_dir_fd=parent, dst_dir_fd=parent)
         return ""
 
 
@@ -101,6 +106,9 @@ class PlaceFile(Step):
     def describe(self) -> str:
         what = self.source if self.text is None else "text"
         return f"place {what} at {self.target}/{self.path} (mode {self.mode:04o}, {self.size} bytes)"
+
+    def litter(self) -> Iterable[tuple[str, str]]:
+        return ((self.target, self.path.rpartition("/")[0]),)
 
     def run(self, host: Host) -> str:
         with sharing(host) as shared:

@@ -60,6 +60,10 @@ class RestorePaths(Step):
             parts.append(f"remove {self._named(self.added)}, which the base does not have")
         return ", and ".join(parts)
 
+    def litter(self) -> Iterator[tuple[str, str]]:
+        for path in (*self.added, *self.changed):
+            yield self.target, path.rpartition("/")[0]
+
     def _named(self, paths: tuple[str, ...]) -> str:
         shown = ", ".join(self.target if path == "." else f"{self.target}/{path}" for path in paths[:_SHOWN])
         if len(paths) == 1:

@@ -15,6 +15,8 @@ from ovlay.plan.step import Step
 from ovlay.receipts import Receipt, stamp_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ovlay.host import Host
 
 _NODE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -42,6 +44,9 @@ class MakeDirectory(Step):
 
     def describe(self) -> str:
         return f"make the directory {self.target}/{self.path} (mode {self.mode:04o})"
+
+    def litter(self) -> Iterable[tuple[str, str]]:
+        return ((self.target, self.path.rpartition("/")[0]),)
 
     def run(self, host: Host) -> str:
         with sharing(host) as shared:

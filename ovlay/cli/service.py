@@ -1,0 +1,272 @@
+"""Apply the manifests at every boot, and keep units from starting until the image changes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ovlay.errors import InvalidInput
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Iterator
+
+    from ovlay.cli.options import Options
+    from ovlay.cli.terminal import Terminal
+    from ovlay.overlay import Outcome, Overlay
+    from ovlay.plan.plan import Plan
+    from ovlay.services.masks import Mask
+    from ovlay.services.programs import Program
+    from ovlay.services.units import Unit
+
+SCHEMA = "ovlay.service/1"
+
+EXAMPLES = """\
+examples:
+  ovlay service status                                    what is installed, and how it ended the last time
+  ovlay service install                                   apply the system's manifests at every boot
+  ovlay service install --guard                           and let updates say what they lose
+  ovlay service install --user                            say at a login what is missing
+  ovlay service remove                                    take the units away again
+  ovlay service mask-until-image bootc-apply.service      do not start it on this image
+  ovlay service mask-until-image --undo bootc-apply.service
+"""
+
+ACTIONS = ("install", "status", "remove", "mask-until-image")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what is to be done, and to which units."""
+    parser.usage = f"ovlay service [OPTION]... {{{','.join(ACTIONS)}}} [UNIT]..."
+    parser.add_argument("action", choices=ACTIONS, metavar="ACTION", help=", ".join(ACTIONS))
+    parser.add_argument("units", nargs="*", metavar="UNIT", help="what is masked, such as sshd.service")
+    parser.add_argument("--user", action="store_true", help="the unit of this user's own, which only tells")
+    parser.add_argument(
+        "--guard", action="store_true", help="with install: let update services run `ovlay guard` first"
+    )
+    parser.add_argument("--block", action="store_true", help="with --guard: no update where something would be lost")
+    parser.add_argument("--program", metavar="FILE", help="with install: the ovlay that is run, instead of this one")
+    parser.add_argument("--undo", action="store_true", help="with mask-until-image: take the mask back")
+    parser.add_argument(
+        "--outdated", action="store_true", help="with --undo: all masks that another image was meant by"
+    )
+
+
+def run(options: Options, terminal: Terminal) -> int:
+    """Do it, or say how it is."""
+    from ovlay.cli.opening import open_chosen
+
+    _check(options)
+    overlay = open_chosen(options)
+    if options.action == "status":
+        return _status(overlay, terminal)
+    if options.action == "mask-until-image":
+        return _mask(overlay, options, terminal)
+    if getattr(options, "user", False):
+        return _user(overlay, options, terminal)
+    return _install(overlay, options, terminal) if options.action == "install" else _remove(overlay, options, terminal)
+
+
+def _check(options: Options) -> None:
+    """Raise `InvalidInput` for flags that mean nothing together."""
+    action, units = options.action, getattr(options, "units", [])
+    undo, outdated = getattr(options, "undo", False), getattr(options, "outdated", False)
+    guard, block = getattr(options, "guard", False), getattr(options, "block", False)
+    masking, user = action == "mask-until-image", getattr(options, "user", False)
+    for wrong, message in (
+        (units and not masking, f"`ovlay service {action}` takes no unit"),
+        (masking and not units and not outdated, "no unit is named"),
+        (masking and units and outdated, "--outdated and the name of a unit exclude each other"),
+        ((undo or outdated) and not masking, "--undo and --outdated go with mask-until-image"),
+        (outdated and not undo, "--outdated goes with --undo"),
+        (guard and (action != "install" or user), "--guard goes with install, and not with --user"),
+        (block and not guard, "--block goes with --guard"),
+        (hasattr(options, "program") and action != "install", "--program goes with install"),
+        (user and masking, "--user does not go with mask-until-image: a user's unit cannot be masked"),
+    ):
+        if wrong:
+            raise InvalidInput(message, remedy="`ovlay service --help` says how it is meant")
+
+
+# --- install and remove --------------------------------------------------------------------------------------------
+
+
+def _install(overlay: Overlay, options: Options, terminal: Terminal) -> int:
+    from ovlay.services.units import plan_guard, plan_install
+
+    program = _program(overlay, options, trusted=True)
+    block = getattr(options, "block", False)
+
+    def plan() -> Plan:
+        units = plan_install(overlay.host, program.argv)
+        if not getattr(options, "guard", False):
+            return units
+        return _both(units, plan_guard(overlay.host, program.argv, block=block))
+
+    return _change(plan, "installed: the manifests are applied at every boot", overlay, options, terminal)
+
+
+def _remove(overlay: Overlay, options: Options, terminal: Terminal) -> int:
+    from ovlay.services.units import plan_remove
+
+    return _change(lambda: plan_remove(overlay.host), "removed", overlay, options, terminal)
+
+
+def _user(overlay: Overlay, options: Options, terminal: Terminal) -> int:
+    from ovlay.services.units import plan_install_user, plan_remove_user
+
+    if options.action == "remove":
+        return _change(lambda: plan_remove_user(overlay.host), "removed", overlay, options, terminal, alone=True)
+    program = _program(overlay, options, trusted=False)
+    done = "installed: what differs from the manifests is said at every login"
+    return _change(lambda: plan_install_user(overlay.host, program.argv), done, overlay, options, terminal, alone=True)
+
+
+def _program(overlay: Overlay, options: Options, *, trusted: bool) -> Program:
+    """The ovlay that the unit runs; raises `InvalidInput` where root must not, or cannot at the next boot."""
+    from ovlay.services.programs import demand_lasting, demand_trusted, named_program, running_program
+
+    named: str | None = getattr(options, "program", None)
+    host = overlay.host
+    program = running_program() if named is None else named_program(host, named)
+    elsewhere = named is None and host.root != "/"  # this program is not on that host, so nothing is known of it there
+    if trusted and not elsewhere:
+        demand_trusted(host, program)
+        demand_lasting(lambda path: _in_overlay(overlay, path), program, overlay.target)
+    return program
+
+
+def _in_overlay(overlay: Overlay, path: str) -> bool:
+    from ovlay.errors import NotPermitted, StateForbids
+    from ovlay.model import Persistence
+
+    status = overlay.status()
+    if not status.active or status.mode is None or status.mode.persistence is Persistence.PERSISTENT:
+        return False
+    try:
+        return bool(overlay.changes([path]).changes)
+    except (NotPermitted, StateForbids):
+        return False  # who may not look is refused when it is carried out
+
+
+def _both(one: Plan, two: Plan) -> Plan:
+    """Two plans as one, with one reload of the service manager at its end."""
+    from ovlay.plan.plan import Plan
+    from ovlay.plan.triggering import RunTrigger
+
+    steps = (*one.steps, *two.steps)
+    last = tuple(step for step in steps if isinstance(step, RunTrigger))[-1:]
+    rest = tuple(step for step in steps if not isinstance(step, RunTrigger))
+    reason = "; ".join(filter(None, (one.reason, two.reason)))
+    return Plan((*rest, *last), "" if rest else reason, (*one.warnings, *two.warnings))
+
+
+# --- masks ---------------------------------------------------------------------------------------------------------
+
+
+def _mask(overlay: Overlay, options: Options, terminal: Terminal) -> int:
+    from ovlay.services.masks import plan_mask, plan_unmask
+    from ovlay.services.units import applies_at_boot
+
+    base = overlay.backend.base()
+    units: list[str] = getattr(options, "units", [])
+    if getattr(options, "undo", False):
+        return _change(
+            lambda: plan_unmask(overlay.host, units, base=base), "the mask is taken back", overlay, options, terminal
+        )
+
+    def plan() -> Plan:
+        made = plan_mask(overlay.host, units, base)
+        if applies_at_boot(overlay.host):
+            return made
+        from dataclasses import replace
+
+        hint = "another image brings the unit back only with `ovlay service install`, or with --undo"
+        return replace(made, warnings=(*made.warnings, hint))
+
+    done = f"{', '.join(units)}: does not start until the image changes; what runs already is not stopped"
+    return _change(plan, done, overlay, options, terminal)
+
+
+def _change(
+    make: Callable[[], Plan], done: str, overlay: Overlay, options: Options, terminal: Terminal, *, alone: bool = False
+) -> int:
+    """Show, confirm, carry out. ``alone`` is for what is the user's own, and needs neither root nor root's lock."""
+    from ovlay.cli.changing import Request, change
+    from ovlay.overlay import Outcome
+
+    def by_itself(confirm: Callable[[Plan], bool] | None) -> Outcome:
+        from ovlay.plan.execute import execute
+
+        plan = make()
+        if not plan or not confirm(plan):
+            return Outcome(plan, changed=False)
+        return Outcome(plan, changed=True, told=execute(plan, overlay.host))
+
+    def carried_out(confirm: Callable[[Plan], bool] | None) -> Outcome:
+        return by_itself(confirm) if alone else overlay.carry_out(make, confirm=confirm)
+
+    return change(Request(plan=make, carry_out=carried_out, done=done), overlay, options, terminal)
+
+
+# --- status --------------------------------------------------------------------------------------------------------
+
+
+def _status(overlay: Overlay, terminal: Terminal) -> int:
+    from ovlay.services.masks import find_masks, find_overrides
+    from ovlay.services.units import UPDATERS, find_units, guarded_services, is_unit
+
+    host = overlay.host
+    units = find_units(host)
+    masks = find_masks(host, overlay.backend.base())
+    overrides = find_overrides(host)
+    guarded = guarded_services(host)
+    updaters = tuple(name for name in UPDATERS if is_unit(host, name))
+    document: dict[str, Any] = {
+        "schema": SCHEMA,
+        "units": [unit.to_json() for unit in units],
+        "masks": [mask.to_json() for mask in masks],
+        "overrides": [
+            {"unit": each.unit, "conditions": list(each.conditions), "drop_in": each.drop_in} for each in overrides
+        ],
+        "guarded": list(guarded),
+        "updaters": list(updaters),
+    }
+    for unit in units:
+        terminal.print(unit_line(unit))
+    for mask in masks:
+        terminal.print(mask_line(mask))
+    for each in overrides:
+        terminal.print(f"override {each.unit}: {', '.join(each.conditions)}")
+    for line in _guard_lines(guarded, updaters):
+        terminal.print(line)
+    terminal.document(document)
+    return 0
+
+
+def unit_line(unit: Unit) -> str:
+    """A unit in one line."""
+    if not unit.installed:
+        return f"{unit.scope:<8} {unit.name}: not installed"
+    enabled = "enabled" if unit.enabled else "not enabled"
+    if unit.state is None:
+        last = ""
+    elif unit.state == "failed":
+        last = f", failed at the last boot ({unit.result}): `journalctl -b -u {unit.name}`"
+    else:
+        last = f", {unit.state}"
+    return f"{unit.scope:<8} {unit.name}: installed, {enabled}{last}"
+
+
+def mask_line(mask: Mask) -> str:
+    """A mask in one line."""
+    if mask.outdated:
+        undo = f"`ovlay service mask-until-image --undo {mask.unit}`"
+        return f"masked   {mask.unit}: the image has changed since, the mask can go: {undo}"
+    return f"masked   {mask.unit}: until the image changes"
+
+
+def _guard_lines(guarded: tuple[str, ...], updaters: tuple[str, ...]) -> Iterator[str]:
+    for name in guarded:
+        yield f"guarded  {name}"
+    if missing := [name for name in updaters if name not in guarded]:
+        yield f"not guarded: {', '.join(missing)} (`ovlay service install --guard`)"
