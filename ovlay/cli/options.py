@@ -22,16 +22,21 @@ VERBS = {
     "install": "Place files in the overlay, as install(1) does.",
     "diff": "Say what differs from the base: what was added, modified, deleted, and how.",
     "capture": "Declare what is in the overlay in a manifest, with the contents beside it.",
+    "drift": "Say where manifests, overlay and base differ; `ovlay check` is the same.",
     "holders": "Say who uses the overlay, and who of them a file that changed.",
     "revert": "Make paths as in the base again, through the overlay and with no reboot.",
     "reset": "Make the whole target as in the base again, or take a new and empty overlay.",
     "unmount": "Take the overlay away, and the changes in it.",
     "disable": "Say what a reboot does to the overlay, and offer to unmount it.",
     "salvage": "List what an earlier overlay left on the disk, and copy files out of it.",
+    "service": "Apply the manifests at every boot, and keep units from starting until the image changes.",
     "backends": "List the drivers: which one fits this host, and why the others do not.",
     "demo": "Show all of it on a throw-away directory, with no root.",
 }
 """Every verb with its line in ``ovlay --help``, which is also the first line of its module."""
+
+ALIASES = {"check": "drift"}
+"""Other names of verbs."""
 
 _EXAMPLES = """\
 examples:
@@ -90,6 +95,7 @@ def parse_words(words: Sequence[str]) -> tuple[Verb, Options]:
     parser.add_argument("words", nargs=argparse.PARSER, metavar="VERB", help="what to do: see below")
     options = parser.parse_args(words, namespace=Options())
     name, *rest = options.words
+    name = ALIASES.get(name, name)
     if name not in VERBS:
         import difflib
 
@@ -99,7 +105,7 @@ def parse_words(words: Sequence[str]) -> tuple[Verb, Options]:
             remedy=f"the verbs are: {', '.join(VERBS)}",
         )
     module = load_verb(name)
-    verb_parser(name, module).parse_args(rest, namespace=options)
+    verb_parser(name, module).parse_intermixed_args(rest, namespace=options)  # `revert A --yes B` means both
     if options.quiet and options.verbose:
         raise InvalidInput("--quiet and --verbose exclude each other", remedy="leave one of them away")
     return module, options

@@ -198,7 +198,7 @@ def _change(
         from ovlay.plan.execute import execute
 
         plan = make()
-        if not plan or not confirm(plan):
+        if not plan or (confirm is not None and not confirm(plan)):
             return Outcome(plan, changed=False)
         return Outcome(plan, changed=True, told=execute(plan, overlay.host))
 

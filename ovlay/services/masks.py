@@ -12,6 +12,7 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ovlay.errors import InvalidInput, Unsupported
+from ovlay.host import DATA_DIR
 from ovlay.model import as_json
 from ovlay.services.units import MASKED, SYSTEM_UNITS, is_unit, reload_units, settled
 
@@ -93,6 +94,10 @@ def plan_mask(host: Host, units: Sequence[str], base: Base | None) -> Plan:
             "this image has neither a checksum nor a version, so that another one could not be told from it",
             remedy="`systemctl mask UNIT` masks it for good",
         )
+    from dataclasses import replace
+
+    from ovlay.plan.directories import MakePrivateDirectory
+
     steps: list[SettleUnit | None] = []
     warnings = []
     for unit in map(unit_name, units):
@@ -103,7 +108,11 @@ def plan_mask(host: Host, units: Sequence[str], base: Base | None) -> Plan:
         known = _mask(host, unit, base)
         steps.append(settled(host, marker, mark) if known.image != image else None)
         steps.append(settled(host, known.drop_in, _drop_in([f"ConditionPathExists=!{marker}"], "mask-until-image")))
-    return _plan(host, steps, f"{', '.join(units)}: masked already", warnings)
+    plan = _plan(host, steps, f"{', '.join(units)}: masked already", warnings)
+    if not plan or host.is_directory(MASKED):
+        return plan
+    private = (MakePrivateDirectory(DATA_DIR), MakePrivateDirectory(MASKED))
+    return replace(plan, steps=(*private, *plan.steps))
 
 
 def plan_unmask(host: Host, units: Sequence[str] = (), *, base: Base | None = None) -> Plan:

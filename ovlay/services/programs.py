@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ovlay.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from ovlay.host import Host
 
@@ -19,25 +19,55 @@ _VANISHING = ("/tmp", "/run", "/dev", "/proc")  # noqa: S108 (a unit must not na
 
 
 class Program(NamedTuple):
-    """How ovlay is started: the first words of its command, and the paths of what is run then."""
+    """How ovlay is started: the first words of its command, and the paths of what is run then.
+
+    ``own`` are those of them that are ovlay and its interpreter; the rest are directories that Python looks into.
+    """
 
     argv: tuple[str, ...]
     files: tuple[str, ...]
+    own: tuple[str, ...]
 
 
 def running_program() -> Program:
     """The ovlay that runs now: its console script, or the interpreter where it was started as a module."""
-    import ovlay
-
     script = os.path.abspath(sys.argv[0])
-    package = os.path.dirname(os.path.abspath(ovlay.__file__))
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     folders = [os.path.abspath(path) for path in sys.path if path and os.path.isdir(path)]
-    behind = (sys.executable, os.path.realpath(sys.executable), *folders, package)
-    as_script = os.path.isfile(script) and os.access(script, os.X_OK) and not script.endswith(".py")
-    if as_script:
-        return Program((script,), (script, *behind))
-    # -I: neither the working directory nor the user's packages are looked into.
-    return Program((sys.executable, "-I", "-m", "ovlay"), behind)
+    own = (sys.executable, os.path.realpath(sys.executable), package)
+    if os.path.isfile(script) and os.access(script, os.X_OK) and not script.endswith(".py"):
+        own, argv = (script, *own), (script,)
+    else:  # -I: neither the working directory nor the user's packages are looked into
+        argv = (sys.executable, "-I", "-m", "ovlay")
+    return Program(argv, (*own, *folders), own)
+
+
+def named_program(host: Host, path: str) -> Program:
+    """The ovlay at ``path``, with the interpreter that its first line names; raises `InvalidInput` for none."""
+    if not path.startswith("/"):
+        raise InvalidInput(f"the program {path!r} is not an absolute path")
+    first = (host.read(path, limit=1 << 12) or "").partition("\n")[0]
+    words = first[2:].split() if first.startswith("#!") else []
+    files = (path, *words[:1])
+    if words[:1] and posixpath.basename(words[0]) == "env":
+        raise InvalidInput(
+            f"{path} is run by whatever {words[-1]} the search path has", remedy="name a script with a full path in it"
+        )
+    return Program((path,), files, files)
+
+
+def demand_lasting(overlay_has: Callable[[str], bool], program: Program, target: str) -> None:
+    """Raise `InvalidInput` where the program is in the overlay, and gone after the next boot.
+
+    ``overlay_has`` says whether there is a change at a path, or below it.
+    """
+    for path in program.own:
+        if path.startswith(target + "/") and overlay_has(path):
+            raise InvalidInput(
+                f"{path} is in the overlay, and not there at the next boot until it is applied",
+                remedy="install ovlay in the image, or where it lasts: "
+                "`sudo python3 -m venv /var/lib/ovlay-venv`, and install the service with that one",
+            )
 
 
 def demand_trusted(host: Host, program: Program) -> None:

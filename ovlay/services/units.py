@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ovlay.errors import OvlayError
+from ovlay.host import DATA_DIR
 from ovlay.model import as_json
 from ovlay.plan.services import SettleUnit, SettleUserUnit, unit_text
 from ovlay.services.triggers import SYSTEMD_RUNS
@@ -44,7 +45,7 @@ UPDATERS = (
 _UNIT_DIRECTORIES = (SYSTEM_UNITS, "/run/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system")
 _MANIFESTS = ("/etc/ovlay", "/usr/lib/ovlay")
 
-MASKED = "/var/lib/ovlay/masked"
+MASKED = DATA_DIR + "/masked"
 """Where the marks of masked units are."""
 
 
@@ -203,7 +204,7 @@ def apply_unit(program: Sequence[str]) -> str:
         "Apply what the manifests of ovlay declare",
         [
             "DefaultDependencies=no",
-            "RequiresMountsFor=/var/lib/ovlay",
+            f"RequiresMountsFor={DATA_DIR}",
             "After=local-fs.target systemd-udevd.service",
             "Before=sysinit.target systemd-tmpfiles-setup.service shutdown.target",
             "Conflicts=shutdown.target",
