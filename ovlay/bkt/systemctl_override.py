@@ -6,11 +6,8 @@ import argparse
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ovlay.cli.options import Options
     from ovlay.cli.terminal import Terminal
-    from ovlay.overlay import Outcome, Overlay
     from ovlay.plan.plan import Plan
 
 EXAMPLES = """\
@@ -53,7 +50,7 @@ def run(options: Options, terminal: Terminal) -> int:
     def plan() -> Plan:
         return plan_drop_override(overlay.host, unit) if remove else plan_override(overlay.host, unit, conditions)
 
-    request = Request(plan=plan, carry_out=lambda _confirm: _settle(overlay, plan), done="")
+    request = Request(plan=plan, carry_out=lambda confirm: overlay.carry_out(plan, confirm=confirm), done="")
     outcome = do(request, overlay, options, terminal)
     if outcome is not None:
         done = f"✓ {unit}: override removed" if remove else f"✓ {unit} starts only where {' and '.join(conditions)}"
@@ -61,16 +58,3 @@ def run(options: Options, terminal: Terminal) -> int:
             terminal.note(f"⚠ {line}")
         tell("service", outcome, overlay, terminal, done if outcome.changed else outcome.plan.reason)
     return 0
-
-
-def _settle(overlay: Overlay, make: Callable[[], Plan]) -> Outcome:
-    """Carry out what has nothing to do with the overlay, under the same lock."""
-    from ovlay.overlay import Outcome
-    from ovlay.plan.execute import demand_privilege, execute
-
-    plan = make()
-    if not plan:
-        return Outcome(plan, changed=False)
-    demand_privilege(plan, overlay.host)
-    with overlay.host.lock():
-        return Outcome(plan, changed=True, told=execute(plan, overlay.host))
