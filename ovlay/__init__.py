@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from ovlay.host import Host
     from ovlay.kernel.holders import FileUse
     from ovlay.manifest.document import InvalidManifest, Problem
+    from ovlay.manifest.drift import Deviation, Drift
+    from ovlay.manifest.finding import ConflictKind, State
     from ovlay.model import (
         Access,
         Anomaly,
@@ -76,6 +78,8 @@ _HOME = {
     "ovlay.host": ("Host",),
     "ovlay.kernel.holders": ("FileUse",),
     "ovlay.manifest.document": ("InvalidManifest", "Problem"),
+    "ovlay.manifest.drift": ("Deviation", "Drift"),
+    "ovlay.manifest.finding": ("ConflictKind", "State"),
     "ovlay.model": (
         "Access",
         "Anomaly",
@@ -109,6 +113,9 @@ __all__ = [
     "ChangeKind",
     "Changes",
     "Conflict",
+    "ConflictKind",
+    "Deviation",
+    "Drift",
     "FileUse",
     "Holder",
     "Holders",
@@ -131,6 +138,7 @@ __all__ = [
     "Probe",
     "Problem",
     "Process",
+    "State",
     "StateForbids",
     "Status",
     "Step",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ovlay.changes.change import Changes
     from ovlay.holders import Holders
     from ovlay.host import Host
+    from ovlay.manifest.drift import Drift
     from ovlay.model import Status
     from ovlay.plan.plan import Plan
     from ovlay.requests import InstallFile
@@ -210,6 +211,24 @@ class Overlay:
         return self._carry_out(
             lambda: plan_capture(self.backend, wanted, to=file, ignore=ignore), confirm, look_again=False
         )
+
+    def drift(
+        self,
+        manifests: Sequence[str | os.PathLike[str]] = (),
+        *,
+        user: bool = True,
+        ignore: Sequence[str] = (),
+    ) -> Drift:
+        """How the target stands to what is declared, by these manifests or those that are found; changes nothing.
+
+        Without ``user`` the user's own are left out; ``ignore`` are globs of gitignore(5) for what is unmanaged. Raises
+        `NotPermitted` where this process may not look beneath the overlay, and `InvalidInput` for manifests or sources
+        that cannot be used.
+        """
+        from ovlay.manifest.declaration import find_declaration
+        from ovlay.manifest.drift import find_drift
+
+        return find_drift(self.backend, find_declaration(self.backend, manifests, user=user), ignore=ignore)
 
     @contextmanager
     def enabled(self, mode: Mode | None = None) -> Iterator[Overlay]:

@@ -26,7 +26,19 @@ NO_UTF8 = os.fsdecode(b"no-\xff-utf8")
 
 SCHEMAS = {
     name: json.loads(importlib.resources.files("ovlay").joinpath(f"schemas/ovlay.{name}-1.json").read_text())
-    for name in ("backends", "changes", "demo", "error", "holders", "outcome", "plan", "salvage", "service", "status")
+    for name in (
+        "backends",
+        "changes",
+        "demo",
+        "drift",
+        "error",
+        "holders",
+        "outcome",
+        "plan",
+        "salvage",
+        "service",
+        "status",
+    )
 }
 _REGISTRY: referencing.Registry[Any] = referencing.Registry().with_resources(
     (schema["$id"], referencing.Resource.from_contents(schema)) for schema in SCHEMAS.values()
