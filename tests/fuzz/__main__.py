@@ -15,9 +15,12 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from tests.fuzz.targets import TARGETS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 CORPUS = Path(__file__).parent / "corpus"
 
@@ -44,8 +47,11 @@ class Result(NamedTuple):
         )
 
 
-def fuzz(name: str, folder: Path, *, seconds: float, processor: float | None = None) -> Result:
-    """Fuzz for so many seconds, or for so many of processor time. The corpus and the crashes stay in ``folder``."""
+def fuzz(name: str, folder: Path, *, seconds: float, processor: float | None = None) -> Iterator[Result]:
+    """Fuzz for so many seconds, or for so many of processor time, and tell after each round what was done until then.
+
+    The corpus and the crashes stay in ``folder``.
+    """
     corpus, crashes = folder / "corpus" / name, folder / "crashes"
     corpus.mkdir(parents=True, exist_ok=True)
     crashes.mkdir(parents=True, exist_ok=True)
@@ -56,15 +62,11 @@ def fuzz(name: str, folder: Path, *, seconds: float, processor: float | None = N
     while (left := _left(start, used, seconds, processor)) >= 1:
         before = _found(crashes, name)
         executions += _round(name, crashes, words, corpus, min(left, _ROUND))
-        if any(not path.name.startswith("crash-") for path in set(_found(crashes, name)) - set(before)):
+        used_up = _processor_time() - used
+        found = _found(crashes, name)
+        yield Result(executions, time.monotonic() - start, used_up, len(list(corpus.iterdir())), found)
+        if any(not path.name.startswith("crash-") for path in set(found) - set(before)):
             break  # a hang, or out of memory: the next round would find the same
-    return Result(
-        executions,
-        time.monotonic() - start,
-        _processor_time() - used,
-        len(list(corpus.iterdir())),
-        _found(crashes, name),
-    )
 
 
 def _left(start: float, used: float, seconds: float, processor: float | None) -> float:
@@ -149,10 +151,13 @@ def main() -> int:
         if given.minimise:
             minimise(name, folder, largest=2000, most=150)
             continue
-        result = fuzz(name, folder, seconds=given.seconds, processor=given.processor_seconds)
-        sys.stdout.write(f"{name}: {result}\n" + "".join(f"  {path}\n" for path in result.crashes))
-        sys.stdout.flush()
-        found += len(result.crashes)
+        crashes: tuple[Path, ...] = ()
+        for result in fuzz(name, folder, seconds=given.seconds, processor=given.processor_seconds):
+            sys.stdout.write(f"{name}: {result}\n")
+            sys.stdout.flush()
+            crashes = result.crashes
+        sys.stdout.write("".join(f"  {path}\n" for path in crashes))
+        found += len(crashes)
     return 1 if found else 0
 
 

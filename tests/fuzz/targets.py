@@ -61,11 +61,12 @@ def format_mount(mount: Mount) -> str:
     def escaped(text: str) -> str:
         return "".join(f"\\{ord(c):03o}" if c in " \t\n\\" else c for c in text)
 
-    def comma(found: re.Match[str]) -> str:
-        return found[1].replace("\\", "\\134") + ("\\054" if len(found[1]) % 2 else ",")
+    def shown(found: re.Match[str]) -> str:
+        if not found[0].endswith(","):
+            return escaped(found[0])
+        return escaped(found[1]) + ("\\054" if len(found[1]) % 2 else ",")
 
-    options = re.sub(r"(?<!\\)(\\*),", lambda m: comma(m).replace("\\", "\0"), mount.super_options)
-    tail = escaped(options).replace("\0", "\\")
+    tail = re.sub(r"(?<!\\)(\\*+),|[ \t\n\\]", shown, mount.super_options)
     words = [str(mount.mount_id), str(mount.parent_id), mount.device, escaped(mount.root), escaped(mount.mount_point)]
     words += [mount.options, *([mount.propagation] if mount.propagation else [])]
     return " ".join([*words, "-", mount.fstype, escaped(mount.source), tail])
