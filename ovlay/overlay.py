@@ -27,11 +27,18 @@ DEFAULT_TARGET = "/usr"
 
 
 class Outcome(NamedTuple):
-    """What came of a request: its plan, whether the host was changed, and what the steps had to tell."""
+    """What came of a request: its plan, whether the host was changed, and what the steps had to tell.
+
+    Of `Overlay.apply` also the conflicts that were left alone, the entries that do not count here, and the commands
+    that should be run now and were not.
+    """
 
     plan: Plan
     changed: bool
     told: tuple[str, ...] = ()
+    conflicts: tuple[Finding, ...] = ()
+    retired: tuple[Retired, ...] = ()
+    needed: tuple[str, ...] = ()
 
 
 class Overlay:
@@ -195,13 +202,15 @@ class Overlay:
         *,
         to: str | os.PathLike[str] | None = None,
         ignore: Sequence[str] = (),
+        everything: bool = False,
         confirm: Callable[[Plan], bool] | None = None,
     ) -> Outcome:
         """Declare what is in the overlay, or at these paths and below, in a manifest, and keep the contents beside it.
 
         ``to`` is the manifest, which may be there; by default it is ``/etc/ovlay/manifest.d/captured.toml``, in a user
         namespace one of the user's own. What is in it stays, but for entries of the same paths. ``ignore`` are globs of
-        gitignore(5). What a manifest cannot declare is named in the warnings of the plan. Raises `NotActive`,
+        gitignore(5). What is as another manifest that is found declares it is left out, unless ``everything``. What a
+        manifest cannot declare is named in the warnings of the plan. Raises `NotActive`,
         `NotPermitted`, `StateForbids`, and `InvalidInput`.
         """
         from ovlay.manifest.capture import plan_capture
@@ -209,7 +218,9 @@ class Overlay:
         wanted, file = [os.fspath(path) for path in paths], None if to is None else os.fspath(to)
         # These steps check what they copy, and what they replace, themselves.
         return self._carry_out(
-            lambda: plan_capture(self.backend, wanted, to=file, ignore=ignore), confirm, look_again=False
+            lambda: plan_capture(self.backend, wanted, to=file, ignore=ignore, everything=everything),
+            confirm,
+            look_again=False,
         )
 
     def drift(
@@ -229,6 +240,61 @@ class Overlay:
         from ovlay.manifest.drift import find_drift
 
         return find_drift(self.backend, find_declaration(self.backend, manifests, user=user), ignore=ignore)
+
+    def plan_apply(
+        self,
+        manifests: Sequence[str | os.PathLike[str]] = (),
+        *,
+        enable: bool = False,
+        force: bool = False,
+        triggers: bool = False,
+        user: bool = True,
+        readings: Readings | None = None,
+    ) -> Application:
+        """What `apply` would do, and what it would leave alone; changes nothing."""
+        from ovlay.manifest.apply import prepare
+        from ovlay.manifest.declaring import declare
+
+        declared = declare(self.backend, manifests, user=user)
+        return prepare(self.backend, declared, force=force, enable=enable, triggers=triggers, readings=readings)
+
+    def apply(
+        self,
+        manifests: Sequence[str | os.PathLike[str]] = (),
+        *,
+        enable: bool = False,
+        force: bool = False,
+        triggers: bool = False,
+        user: bool = True,
+        confirm: Callable[[Plan], bool] | None = None,
+    ) -> Outcome:
+        """Make everything as these manifests say, or where none is named, those that are found; nothing where it is.
+
+        What is in conflict is left alone and told in the outcome, or with ``force`` taken. With ``enable`` an overlay
+        of the mode that they name is put on the target where there is none; with ``triggers`` the tools that must know
+        of the change are run after it. Without ``user`` the user's own manifests do not count.
+
+        Raises `NotActive`, `InvalidManifest`, `StateForbids`, `NoSpace`, `NotPermitted`, `Conflict`. What was placed
+        before something went wrong stays, and the next call goes on from there.
+        """
+        from ovlay.manifest.finding import Readings
+
+        made: list[Application] = []
+        readings = Readings()
+
+        def make() -> Plan:
+            made.append(
+                self.plan_apply(manifests, enable=enable, force=force, triggers=triggers, user=user, readings=readings)
+            )
+            return made[-1].plan
+
+        outcome = self._carry_out(make, confirm)
+        last = made[-1]
+        if self.host.euid == 0 and (outcome.changed or not outcome.plan):
+            last.settle(self.backend)
+        needed = () if triggers else tuple(step.describe() for step in last.triggers)
+        conflicts = () if force else last.conflicts
+        return outcome._replace(conflicts=conflicts, retired=last.retired, needed=needed if outcome.changed else ())
 
     @contextmanager
     def enabled(self, mode: Mode | None = None) -> Iterator[Overlay]:

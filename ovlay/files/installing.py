@@ -91,8 +91,8 @@ def _wanted(host: Host, target: str, mount_id: int, relative: str, file: Install
         size=content.size,
         sha256=content.sha256,
         mode=file.mode,
-        uid=uid if file.owner is None else _user(file.owner),
-        gid=gid if file.group is None else _group(file.group),
+        uid=uid if file.owner is None else user_id(file.owner),
+        gid=gid if file.group is None else group_id(file.group),
         durable=durable,
     )
 
@@ -139,7 +139,8 @@ def _is_so(host: Host, root: int, target: str, relative: str, step: PlaceFile) -
         os.close(there)
 
 
-def _user(name: str | int) -> int:
+def user_id(name: str | int) -> int:
+    """The number of a user that is given by name or number; raises `InvalidInput` where there is none."""
     import pwd
 
     if isinstance(name, int) or name.isdecimal():
@@ -150,7 +151,8 @@ def _user(name: str | int) -> int:
         raise InvalidInput(f"there is no user {name!r}") from None
 
 
-def _group(name: str | int) -> int:
+def group_id(name: str | int) -> int:
+    """The number of a group that is given by name or number; raises `InvalidInput` where there is none."""
     import grp
 
     if isinstance(name, int) or name.isdecimal():

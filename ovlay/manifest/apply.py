@@ -1,0 +1,228 @@
+"""From a comparison to the steps that make everything as it is declared."""
+
+from __future__ import annotations
+
+import posixpath
+from typing import TYPE_CHECKING, NamedTuple
+
+from ovlay.errors import NoSpace, StateForbids
+from ovlay.manifest.compare import compare
+from ovlay.manifest.document import Kind
+from ovlay.manifest.finding import Comparison, Finding, Readings, State
+from ovlay.model import AnomalyKind, Mode, Persistence
+from ovlay.plan.linking import PlaceLink
+from ovlay.plan.placing import PlaceFile
+from ovlay.plan.plan import Plan
+from ovlay.plan.removing import RemovePath, RemoveStrays
+from ovlay.plan.restoring import RestorePaths
+from ovlay.plan.settling import AdjustAttributes, MakeDirectory, SettleReceipts
+from ovlay.receipts import Journal, is_durable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from ovlay.backend import Backend
+    from ovlay.host import Host
+    from ovlay.manifest.document import Declared, Retired
+    from ovlay.manifest.items import Item
+    from ovlay.model import Status
+    from ovlay.plan.step import Step
+    from ovlay.plan.triggering import RunTrigger
+
+_OPEN = (State.MISSING, State.DIFFERS)
+_SPARE = 1 << 20  # bytes that stay free: directories and attributes take room too
+
+
+class Application(NamedTuple):
+    """What is going to be done, and what is kept as it is.
+
+    ``triggers`` are the steps that are needed after it, whether they are in the plan or not.
+    """
+
+    plan: Plan
+    comparison: Comparison
+    retired: tuple[Retired, ...] = ()
+    triggers: tuple[RunTrigger, ...] = ()
+    durable: bool = False
+
+    def settle(self, backend: Backend) -> None:
+        """Write down what was seen of receipts while it was compared, so that it need not be read again."""
+        comparison, status = self.comparison, backend.status()
+        if status.overlay is None or not (comparison.settled or comparison.forgotten):
+            return
+        device = status.overlay.device
+        journal = Journal(backend.host, backend.target, durable=is_durable(status), identity=device)
+        journal.settled(comparison.settled)
+        journal.forget(comparison.forgotten)
+        journal.settle()
+
+    @property
+    def conflicts(self) -> tuple[Finding, ...]:
+        """What is kept as it is, although something else is declared."""
+        return self.comparison.conflicts
+
+
+def plan_apply(backend: Backend, declared: Declared, *, force: bool = False, enable: bool = False) -> Plan:
+    """How to make everything as it is declared. See `prepare`."""
+    return prepare(backend, declared, force=force, enable=enable).plan
+
+
+def prepare(
+    backend: Backend,
+    declared: Declared,
+    *,
+    force: bool = False,
+    enable: bool = False,
+    triggers: bool = False,
+    readings: Readings | None = None,
+) -> Application:
+    """The plan that makes everything as it is declared, and what it leaves alone.
+
+    What is in conflict is left out, unless ``force``. With ``enable`` an overlay of the mode that is declared is put on
+    the target first where none is there; with ``triggers`` the tools that must be told of the change are run after it.
+
+    Raises what `ovlay.manifest.compare.compare` raises, and `NoSpace` where the files would not fit.
+    """
+    status = backend.status()
+    first: tuple[Step, ...] = ()
+    warnings: tuple[str, ...] = ()
+    if status.overlay is None and enable:
+        mode = declared.mode or Mode()
+        before = backend.plan_enable(mode)
+        first, warnings = before.steps, before.warnings
+        durable = mode.persistence is Persistence.PERSISTENT
+    else:
+        _demand_uncovered(status)
+        durable = is_durable(status)
+    comparison = compare(backend, declared, bare=bool(first), readings=readings)
+    mount_id = 0 if status.overlay is None else status.overlay.mount_id
+    work = _Steps(backend.host, backend.target, mount_id, durable=durable, force=force)
+    steps = work.of(comparison)
+    _demand_space(status, steps, comparison)
+    needed = _triggers(backend, work.touched) if steps else ()
+    last = needed if triggers else ()
+    plan = Plan((*first, *steps, *last), "" if first or steps else _reason(comparison), warnings)
+    return Application(plan, comparison, declared.retired, needed, durable)
+
+
+def _reason(comparison: Comparison) -> str:
+    kept = len(comparison.conflicts)
+    if kept:
+        return f"nothing can be done: {kept} path{'s are' if kept > 1 else ' is'} in conflict"
+    return "everything is as declared"
+
+
+def _triggers(backend: Backend, paths: Iterable[str]) -> tuple[RunTrigger, ...]:
+    from ovlay.services.triggers import needed_triggers
+
+    return needed_triggers(backend.host, backend.target, paths)
+
+
+def _demand_uncovered(status: Status) -> None:
+    if status.overlay is not None and status.has(AnomalyKind.HIDDEN_BY_SYSEXT):
+        raise StateForbids(
+            f"the overlay on {status.target} is hidden by merged system extensions",
+            remedy="run `systemd-sysext unmerge` first",
+        )
+
+
+def _demand_space(status: Status, steps: Sequence[Step], comparison: Comparison) -> None:
+    """Raise `NoSpace` where the files would not fit; what takes the place of an older one needs only what it grew."""
+    needed = sum(step.size for step in steps if isinstance(step, PlaceFile))
+    freed = sum(
+        finding.receipt.size
+        for finding in comparison.of(State.DIFFERS, State.LEFTOVER)
+        if finding.receipt is not None and finding.receipt.kind == Kind.FILE
+    )
+    if status.backing is not None and needed and needed - freed + _SPARE > status.backing.free:
+        raise NoSpace(
+            f"{needed} bytes do not fit: {status.backing.free} are free on the {status.backing.fstype} behind "
+            f"{status.target}",
+            remedy="make room there, or give the overlay a larger filesystem",
+        )
+
+
+class _Steps:
+    """Makes the steps. What goes comes first, since that makes room; then what comes, outermost first."""
+
+    def __init__(self, host: Host, target: str, mount_id: int, *, durable: bool, force: bool) -> None:
+        self._owner = host.default_owner
+        self._target = target
+        self._mount = mount_id
+        self._durable = durable
+        self._force = force
+        self._missing: set[str] = set()
+        self.touched: list[str] = []
+
+    def of(self, comparison: Comparison) -> tuple[Step, ...]:
+        """The steps for all that is not in conflict, or for everything with force."""
+        target, mount, durable = self._target, self._mount, self._durable
+        self._missing = set(comparison.missing)
+        wanted = [(finding, self._state(finding)) for finding in comparison.findings]
+        back = [finding for finding, state in wanted if state is State.LEFTOVER]
+        steps: list[Step] = []
+        if comparison.strays:
+            steps.append(RemoveStrays(target, mount, comparison.strays, durable))
+        steps += self._taken_back(back)
+        for finding, state in wanted:
+            if state in _OPEN and finding.item is not None:
+                self.touched.append(finding.path)
+                steps += self._made_so(finding, finding.item)
+        return tuple(steps)
+
+    def _state(self, finding: Finding) -> State:
+        if finding.state is State.CONFLICT and self._force and finding.forced is not None:
+            return finding.forced
+        return finding.state
+
+    def _taken_back(self, findings: Sequence[Finding]) -> Iterator[Step]:
+        if not findings:
+            return
+        self.touched += [finding.path for finding in findings]
+        added = {finding.path for finding in findings if finding.there is None}
+        changed = tuple(finding.path for finding in findings if finding.there is not None)
+        roots = tuple(path for path in sorted(added) if posixpath.dirname(path) not in added)
+        yield RestorePaths(self._target, self._mount, roots, changed, self._durable)
+        paths = tuple(finding.path for finding in findings)
+        yield SettleReceipts(self._target, self._mount, paths, self._durable)
+
+    def _made_so(self, finding: Finding, item: Item) -> Iterator[Step]:
+        path, target, mount, durable = item.path, self._target, self._mount, self._durable
+        base, manifest, name = finding.base, item.origin.file, item.origin.name
+        mode, uid, gid, label = item.mode, item.uid, item.gid, item.label
+        removal = RemovePath(target, mount, path, durable, base, manifest, name)
+        if item.kind is Kind.ABSENT:
+            yield removal
+            return
+        yield from self._leading(item)
+        if finding.only_attributes:
+            sha256 = finding.sha256
+            yield AdjustAttributes(target, mount, path, mode, uid, gid, label, durable, sha256, base, manifest, name)
+            return
+        if finding.there is not None and (finding.there == "directory") != (item.kind is Kind.DIRECTORY):
+            yield removal
+        if item.kind is Kind.DIRECTORY:
+            yield MakeDirectory(target, mount, path, mode, uid, gid, label, durable, base, manifest, name)
+        elif item.kind is Kind.SYMLINK:
+            yield PlaceLink(target, mount, path, item.to or "", uid, gid, label, durable, base, manifest, name)
+        else:
+            source, stamp = item.source or "", item.stamp or ()
+            yield PlaceFile(
+                source, target, mount, path, item.size, item.sha256, mode, uid, gid, durable,
+                item.text, stamp, label, base, manifest, name,
+            )  # fmt: skip
+
+    def _leading(self, item: Item) -> Iterator[Step]:
+        """The directories on the way that are not there, outermost first."""
+        if not self._missing:
+            return
+        parts = item.path.split("/")
+        for count in range(1, len(parts)):
+            path = "/".join(parts[:count])
+            if path in self._missing:
+                self._missing.remove(path)
+                origin = item.origin
+                yield MakeDirectory(
+                    self._target, self._mount, path, 0o755, *self._owner, None, self._durable,
+                    None, origin.file, origin.name,
+                )  # fmt: skip

@@ -1,0 +1,234 @@
+"""What is declared, against what the target shows, what the base has, and what ovlay placed before.
+
+What did not change since it was placed is known by its stamps (see `ovlay.receipts.Stamp`), and so nothing is read
+where nothing is to be done.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import stat
+from typing import TYPE_CHECKING
+
+from ovlay.changes.change import ChangeKind
+from ovlay.changes.find import overlay_of
+from ovlay.errors import NotActive
+from ovlay.manifest.document import InvalidManifest, Kind, Problem
+from ovlay.manifest.finding import Comparison, ConflictKind, Finding, Readings, State
+from ovlay.manifest.items import expand
+from ovlay.manifest.judging import Judge
+from ovlay.manifest.sides import Sides
+from ovlay.receipts import Receipt, read_book
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from ovlay.backend import Backend
+    from ovlay.manifest.document import Declared
+    from ovlay.manifest.items import Item
+    from ovlay.model import Status
+
+__all__ = ["Comparison", "ConflictKind", "Finding", "Readings", "State", "compare"]
+
+
+def compare(
+    backend: Backend,
+    declared: Declared,
+    *,
+    base: bool = False,
+    bare: bool = False,
+    readings: Readings | None = None,
+    items: Sequence[Item] | None = None,
+) -> Comparison:
+    """How everything that is declared, or was placed for a manifest, stands.
+
+    With ``base`` the base is asked about each path, so that what graduated is told, and what is unmanaged is listed.
+    With ``bare`` there need not be an overlay: then nothing differs from the base. ``items`` are those of the
+    declaration, where they are at hand.
+
+    Raises `NotActive` where there is no overlay, `InvalidManifest` for sources that cannot be used, `NotPermitted`
+    where this process may not look beneath the overlay and has to, `StateForbids` for a path that leads out of it.
+    """
+    status = backend.status()
+    if status.overlay is None and not bare:
+        raise NotActive(f"there is no overlay on {backend.target}", remedy="enable one first: `ovlay enable`")
+    wanted = expand(backend.host, declared) if items is None else items
+    work = _Work(backend, status, declared, readings or Readings())
+    try:
+        return work.compared(wanted, base=base)
+    finally:
+        work.close()
+
+
+class _Work:
+    """One comparison, with all that is open meanwhile."""
+
+    def __init__(self, backend: Backend, status: Status, declared: Declared, readings: Readings) -> None:
+        self._backend = backend
+        self._host = backend.host
+        self._status = status
+        self._declared = declared
+        self._book = read_book(self._host, status)
+        self._sides = Sides(backend, None if status.overlay is None else overlay_of(backend))
+        self._judge = Judge(self._host, self._sides, self._book.receipts, readings)
+
+    def close(self) -> None:
+        """Close what is open."""
+        self._sides.close()
+
+    def compared(self, wanted: Sequence[Item], *, base: bool) -> Comparison:
+        """The comparison of these items, and of what was placed and is none of them any more."""
+        items = self._in_their_places(wanted)
+        self._demand_sums(items.values())
+        findings = [self._judge.item(items[path], base=base) for path in sorted(items)]
+        needed = _directories_of(path for path, item in items.items() if item.kind is not Kind.ABSENT)
+        findings += self._leftovers(items, needed)
+        missing = self._missing(sorted(needed - items.keys()))
+        findings = list(self._not_through_files(findings, items))
+        if base and self._status.overlay is not None:
+            findings += self._unmanaged(items)
+        findings.sort(key=_by_path)
+        return Comparison(
+            self._backend.target,
+            tuple(findings),
+            tuple(missing),
+            tuple(self._strays(items)) if self._book.unfinished else (),
+            tuple(self._judge.settled),
+            tuple(sorted(self._judge.forgotten)),
+        )
+
+    # --- where an item is ------------------------------------------------------------------------------------------
+
+    def _in_their_places(self, wanted: Sequence[Item]) -> dict[str, Item]:
+        """The items by the path that they have when the links on the way are followed."""
+        root = os.readlink(f"/proc/self/fd/{self._sides.now.root}")
+        folders: dict[str, str] = {}
+        items: dict[str, Item] = {}
+        problems = []
+        for item in wanted:
+            folder, _, name = item.path.rpartition("/")
+            if folder not in folders:
+                folders[folder] = self._followed(root, folder)
+            place = folders[folder]
+            if place != folder:
+                item = item._replace(path=f"{place}/{name}" if place else name)  # noqa: PLW2901
+            if item.path in items:
+                other = items[item.path].origin
+                message = f"is {self._backend.target}/{item.path}, which is declared in {other} too"
+                problems.append(Problem(item.origin.file, item.origin.line, "path", message))
+            items[item.path] = item
+        if problems:
+            raise InvalidManifest(problems)
+        return items
+
+    def _followed(self, root: str, folder: str) -> str:
+        """A directory of the target by its true path; of one that is missing the part that is there."""
+        rest = ""
+        while folder:
+            descriptor = self._sides.now.folder(folder + "/x")
+            if descriptor is not None:
+                true = posixpath.relpath(os.readlink(f"/proc/self/fd/{descriptor}"), root)
+                return posixpath.normpath(posixpath.join(true, rest)) if rest else true.removeprefix(".")
+            folder, _, name = folder.rpartition("/")
+            rest = posixpath.join(name, rest) if rest else name
+        return rest
+
+    def _demand_sums(self, items: Iterable[Item]) -> None:
+        """Raise `InvalidManifest` that names every source that is not what its entry says."""
+        problems = []
+        for item in items:
+            if item.sha256 is not None and (found := self._judge.sum_of(item)) != item.sha256:
+                message = f"{item.source or 'the text'} has the SHA-256 {found}"
+                problems.append(Problem(item.origin.file, item.origin.line, "sha256", message))
+        if problems:
+            raise InvalidManifest(problems)
+
+    # --- what is no item -------------------------------------------------------------------------------------------
+
+    def _leftovers(self, items: dict[str, Item], needed: set[str]) -> Iterator[Finding]:
+        """What was placed for an entry that is declared no more, innermost first."""
+        going: set[str] = set()
+        for path in sorted(self._book.receipts, reverse=True):
+            receipt = self._book.receipts[path]
+            if path in items or path in needed or not self._is_covered(receipt):
+                continue
+            finding = self._judge.leftover(receipt, going)
+            if finding is not None:
+                if finding.state is State.LEFTOVER:
+                    going.add(path)
+                yield finding
+
+    def _missing(self, directories: Sequence[str]) -> list[str]:
+        return [path for path in directories if self._sides.now.folder(path + "/x") is None]
+
+    def _not_through_files(self, findings: Sequence[Finding], items: dict[str, Item]) -> Iterator[Finding]:
+        """The findings, with a conflict where something on the way is no directory, and stays."""
+        going = {finding.path for finding in findings if finding.state is State.LEFTOVER}
+        stays: dict[str, bool] = {"": False}
+
+        def blocks(folder: str) -> bool:
+            if folder not in stays:
+                found = self._sides.now.look(folder) if not blocks(posixpath.dirname(folder)) else None
+                is_way = found is not None and not stat.S_ISDIR(found.st_mode) and not stat.S_ISLNK(found.st_mode)
+                stays[folder] = stays[posixpath.dirname(folder)] or (
+                    is_way and folder not in going and folder not in items
+                )
+            return stays[folder]
+
+        for finding in findings:
+            item = finding.item
+            if finding.state is State.MISSING and item is not None and blocks(posixpath.dirname(item.path)):
+                detail = "something on the way is not a directory"
+                kind = ConflictKind.IN_THE_WAY
+                yield finding._replace(state=State.CONFLICT, conflict=kind, detail=detail, forced=None)
+            else:
+                yield finding
+
+    def _is_covered(self, receipt: Receipt) -> bool:
+        """Whether these manifests decide about it: one of them placed it, or one that is not there any more."""
+        file = receipt.manifest
+        return file is not None and (file in self._declared.manifests or not os.path.exists(file))
+
+    def _unmanaged(self, items: dict[str, Item]) -> Iterator[Finding]:
+        from ovlay.changes.find import find_changes
+
+        absent = {path for path, item in items.items() if item.kind is Kind.ABSENT}
+        receipts = self._book.receipts
+        for change in find_changes(self._backend).changes:
+            path, receipt = change.path, receipts.get(change.path)
+            if change.kind is ChangeKind.TOUCHED or path in items or (receipt is not None and receipt.manifest):
+                continue
+            if not any(around in absent for around in _around(path)):
+                yield Finding(path, State.UNMANAGED, detail=str(change.kind), receipt=receipt)
+
+    def _strays(self, items: dict[str, Item]) -> Iterator[str]:
+        """What an interrupted run left behind under temporary names, wherever it can have been at work."""
+        from ovlay.plan.removing import is_stray
+
+        now = self._sides.now
+        for folder in sorted({posixpath.dirname(path) for path in (*items, *self._book.receipts)}):
+            descriptor = now.folder(f"{folder}/x" if folder else "x")
+            for name in sorted(os.listdir(descriptor)) if descriptor is not None else ():
+                if is_stray(name):
+                    yield f"{folder}/{name}" if folder else name
+
+
+def _by_path(finding: Finding) -> str:
+    return finding.path
+
+
+def _around(path: str) -> Iterator[str]:
+    while path := posixpath.dirname(path):
+        yield path
+
+
+def _directories_of(paths: Iterable[str]) -> set[str]:
+    """All directories that these paths are in."""
+    found: set[str] = set()
+    for path in paths:
+        for around in _around(path):
+            if around in found:
+                break
+            found.add(around)
+    return found

@@ -1,0 +1,54 @@
+"""What the manifests of a host declare for one overlay: found, loaded, and held against what the base is."""
+
+from __future__ import annotations
+
+import posixpath
+from typing import TYPE_CHECKING
+
+from ovlay.errors import InvalidInput
+from ovlay.manifest.conditions import Facts
+from ovlay.manifest.sides import Sides
+from ovlay.manifest.stack import load_stack, resolve
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+    from ovlay.backend import Backend
+    from ovlay.manifest.document import Declared, Manifest
+
+
+def declare(backend: Backend, paths: Sequence[str | os.PathLike[str]] = (), *, user: bool = True) -> Declared:
+    """What these manifests say, or where none is named, those that are found; ``user`` is whether the user's count.
+
+    Raises `InvalidManifest`, `NotPermitted`, and `InvalidInput` for manifests of another target.
+    """
+    from ovlay.changes.find import overlay_of
+
+    manifests = load_stack(backend.host, paths, user=user)
+    status = backend.status() if any(_asks_the_base(manifest) for manifest in manifests) else None
+    sides = None
+    if status is not None:
+        sides = Sides(backend, None if status.overlay is None else overlay_of(backend))
+    try:
+
+        def has(path: str) -> bool:
+            if sides is None or not path.startswith(backend.target + "/"):
+                return backend.host.exists(path)
+            return sides.base.look(posixpath.relpath(path, backend.target)) is not None
+
+        declared = resolve(manifests, Facts(backend.host.os_release, backend.base(), has))
+    finally:
+        if sides is not None:
+            sides.close()
+    if declared.target != backend.target and declared.manifests:
+        raise InvalidInput(
+            f"{', '.join(declared.manifests)} is for {declared.target}, and not for {backend.target}",
+            remedy=f"say --target {declared.target}",
+        )
+    return declared
+
+
+def _asks_the_base(manifest: Manifest) -> bool:
+    conditions = (manifest.when, *(entry.when for entry in manifest.entries))
+    return any(when.missing or when.present for when in conditions)

@@ -1,0 +1,248 @@
+"""From entries to single items: trees walked, sources looked at (not read), owners looked up."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import stat
+from typing import TYPE_CHECKING, NamedTuple
+
+from ovlay.errors import InvalidInput
+from ovlay.manifest.document import InvalidManifest, Kind, Problem
+from ovlay.receipts import stamp_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ovlay.host import Host
+    from ovlay.manifest.document import Declared, Entry, Origin
+    from ovlay.receipts import Stamp
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+class Item(NamedTuple):
+    """One path that is to be so.
+
+    ``path`` is relative to the target. A file has a ``source``, an absolute path, with its ``stamp`` and ``size`` as
+    they were when it was looked at; or ``text``. ``sha256`` is what the source must be, where that was said. Where the
+    mode and the owner of a directory are not ``given``, one that is there may have others: a tree of which a part goes
+    into a directory of the base leaves that as it is.
+    """
+
+    path: str
+    kind: Kind
+    origin: Origin
+    source: str | None = None
+    text: str | None = None
+    to: str | None = None
+    size: int = 0
+    mode: int = 0
+    uid: int = 0
+    gid: int = 0
+    label: str | None = None
+    sha256: str | None = None
+    stamp: Stamp | None = None
+    replaces: str | None = None
+    given: bool = True
+
+
+def expand(host: Host, declared: Declared) -> tuple[Item, ...]:
+    """The items of all entries, sorted by path; one that an entry names itself wins over the same of a tree.
+
+    Raises `InvalidManifest` with every source that is missing or is not what it must be.
+    """
+    work = _Expansion(host, declared.target)
+    for entry in declared.entries:
+        work.add(entry)
+    if work.problems:
+        raise InvalidManifest(work.problems)
+    return work.sorted()
+
+
+class _Expansion:
+    def __init__(self, host: Host, target: str) -> None:
+        self._host = host
+        self._target = target
+        self._owners: dict[tuple[str | int | None, str | int | None], tuple[int, int]] = {}
+        self._single: dict[str, Item] = {}
+        self._grown: dict[str, Item] = {}
+        self.problems: list[Problem] = []
+
+    def sorted(self) -> tuple[Item, ...]:
+        """All of them: what a tree has within what is declared to be a file, a link or absent is left out."""
+        leaves = {path for path, item in self._single.items() if item.kind is not Kind.DIRECTORY}
+        grown = self._grown
+        if leaves:
+            grown = {path: item for path, item in grown.items() if not _is_within(path, leaves)}
+        both = {**grown, **self._single}
+        return tuple(both[path] for path in sorted(both))
+
+    def add(self, entry: Entry) -> None:
+        """One entry; what is wrong with it is kept for the end."""
+        try:
+            path = posixpath.relpath(entry.path, self._target)
+            if entry.kind is Kind.TREE:
+                self._tree(entry, path)
+            else:
+                self._single[path] = self._item(entry, path)
+        except InvalidInput as error:
+            self._problem(entry, str(error))
+
+    def _problem(self, entry: Entry, message: str) -> None:
+        key = "source" if entry.source is not None else str(entry.kind)
+        self.problems.append(Problem(entry.origin.file, entry.origin.line, key, message))
+
+    def _item(self, entry: Entry, path: str) -> Item:
+        uid, gid = self._owner(entry)
+        item = Item(
+            path,
+            entry.kind,
+            entry.origin,
+            uid=uid,
+            gid=gid,
+            label=entry.label,
+            sha256=entry.sha256,
+            replaces=entry.replaces,
+        )
+        if entry.kind is Kind.DIRECTORY:
+            return item._replace(mode=0o755 if entry.mode is None else entry.mode)
+        if entry.kind is Kind.SYMLINK:
+            return item._replace(to=entry.to or "", mode=0o777)
+        if entry.kind is Kind.ABSENT:
+            return item
+        if entry.text is not None:
+            size = len(entry.text.encode("utf-8", "surrogateescape"))
+            return item._replace(text=entry.text, size=size, mode=0o644 if entry.mode is None else entry.mode)
+        source = entry.source or ""
+        _demand_trust(entry, source, self._host.root)
+        try:
+            found = os.stat(source)
+        except OSError as error:
+            raise InvalidInput(f"{source}: {_why(error)}") from None
+        if not stat.S_ISREG(found.st_mode):
+            raise InvalidInput(f"{source} is {'a directory' if stat.S_ISDIR(found.st_mode) else 'not a regular file'}")
+        mode = (0o755 if found.st_mode & 0o111 else 0o644) if entry.mode is None else entry.mode
+        return item._replace(source=source, size=found.st_size, mode=mode, stamp=stamp_of(found))
+
+    def _tree(self, entry: Entry, path: str) -> None:
+        source = entry.source or ""
+        _demand_trust(entry, source, self._host.root)
+        walk = _Tree(entry, self._owner(entry), self._grown, _exclusion(entry))
+        try:
+            descriptor = os.open(source, _DIRECTORY)
+        except NotADirectoryError:
+            raise InvalidInput(f"{source} is not a directory") from None
+        except OSError as error:
+            raise InvalidInput(f"{source}: {_why(error)}") from None
+        try:
+            walk.directory(descriptor, path, source, "")
+        finally:
+            os.close(descriptor)
+        for message in walk.wrong:
+            self._problem(entry, message)
+
+    def _owner(self, entry: Entry) -> tuple[int, int]:
+        from ovlay.files.installing import group_id, user_id
+
+        pair = (entry.owner, entry.group)
+        if pair not in self._owners:
+            uid, gid = self._host.default_owner
+            self._owners[pair] = (
+                uid if entry.owner is None else user_id(entry.owner),
+                gid if entry.group is None else group_id(entry.group),
+            )
+        return self._owners[pair]
+
+
+class _Tree:
+    """A directory with all below it: what is in it is looked at by its name in an open directory, and never opened."""
+
+    def __init__(
+        self, entry: Entry, owner: tuple[int, int], items: dict[str, Item], left_out: Callable[[str], bool] | None
+    ) -> None:
+        self._entry = entry
+        self._owner = owner
+        self._items = items
+        self._left_out = left_out
+        self.wrong: list[str] = []
+
+    def directory(self, descriptor: int, path: str, source: str, inner: str) -> None:
+        """An open directory of the source, for ``path`` in the target; ``inner`` is it within the tree."""
+        entry, (uid, gid), items = self._entry, self._owner, self._items
+        origin, label, file_mode = entry.origin, entry.label, entry.file_mode
+        mode = stat.S_IMODE(os.fstat(descriptor).st_mode) if entry.directory_mode is None else entry.directory_mode
+        if path != ".":
+            given = entry.directory_mode is not None
+            items[path] = Item(path, Kind.DIRECTORY, origin, mode=mode, uid=uid, gid=gid, label=label, given=given)
+        front = "" if path == "." else path + "/"
+        inside = inner + "/" if inner else ""
+        below = []
+        look, left_out, file = os.stat, self._left_out, Kind.FILE
+        for name in os.listdir(descriptor):
+            found = look(name, dir_fd=descriptor, follow_symlinks=False)
+            kind = stat.S_IFMT(found.st_mode)
+            if left_out is not None and left_out(inside + name + ("/" if kind == stat.S_IFDIR else "")):
+                continue
+            place = front + name
+            if kind == stat.S_IFREG:
+                size = found.st_size
+                stamp = (found.st_dev, found.st_ino, size, found.st_mtime_ns, found.st_ctime_ns)
+                bits = found.st_mode & 0o7777 if file_mode is None else file_mode
+                items[place] = Item(
+                    place, file, origin, f"{source}/{name}", None, None, size, bits, uid, gid, label, None, stamp
+                )
+            elif kind == stat.S_IFDIR:
+                below.append(name)
+            elif kind == stat.S_IFLNK:
+                to = os.readlink(name, dir_fd=descriptor)
+                items[place] = Item(place, Kind.SYMLINK, origin, to=to, mode=0o777, uid=uid, gid=gid, label=label)
+            else:
+                self.wrong.append(f"{source}/{name} is neither a file, a directory nor a link")
+        for name in below:
+            try:
+                deeper = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=descriptor)
+            except OSError as error:
+                self.wrong.append(f"{source}/{name}: {_why(error)}")
+                continue
+            try:
+                self.directory(deeper, front + name, f"{source}/{name}", inside + name)
+            finally:
+                os.close(deeper)
+
+
+def _exclusion(entry: Entry) -> Callable[[str], bool] | None:
+    if not entry.exclude:
+        return None
+    from pathspec import GitIgnoreSpec
+
+    return GitIgnoreSpec.from_lines(entry.exclude).match_file
+
+
+def _is_within(path: str, places: set[str]) -> bool:
+    return any(around in places for around in _around(path))
+
+
+def _around(path: str) -> Iterator[str]:
+    """The directories that a relative path is in, innermost first."""
+    while (path := posixpath.dirname(path)) != "":
+        yield path
+
+
+def _demand_trust(entry: Entry, source: str, root: str) -> None:
+    """Raise `InvalidInput` where root would take a source that somebody else can change, for a manifest it found."""
+    if entry.origin.named or os.geteuid() != 0:
+        return
+    from ovlay.manifest.trust import reason_to_distrust
+
+    why = reason_to_distrust(source, root=root if source.startswith(root.rstrip("/") + "/") else "/")
+    if why is not None:
+        raise InvalidInput(f"{source} is not trusted: {why}")
+
+
+def _why(error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file or directory"
+    if isinstance(error, PermissionError):
+        return "may not be read"
+    return error.strerror or str(error)
