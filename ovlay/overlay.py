@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from ovlay.changes.change import Changes
     from ovlay.holders import Holders
     from ovlay.host import Host
+    from ovlay.manifest.apply import Application
+    from ovlay.manifest.document import Retired
     from ovlay.manifest.drift import Drift
+    from ovlay.manifest.finding import Finding, Readings
     from ovlay.model import Status
     from ovlay.plan.plan import Plan
     from ovlay.requests import InstallFile
