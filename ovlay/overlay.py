@@ -213,8 +213,8 @@ class Overlay:
         ``to`` is the manifest, which may be there; by default it is ``/etc/ovlay/manifest.d/captured.toml``, in a user
         namespace one of the user's own. What is in it stays, but for entries of the same paths. ``ignore`` are globs of
         gitignore(5). What is as another manifest that is found declares it is left out, unless ``everything``. What a
-        manifest cannot declare is named in the warnings of the plan. Raises `NotActive`,
-        `NotPermitted`, `StateForbids`, and `InvalidInput`.
+        manifest cannot declare is named in the warnings of the plan. Raises `NotActive`, `NotPermitted`,
+        `StateForbids`, and `InvalidInput`.
         """
         from ovlay.manifest.capture import plan_capture
 
@@ -239,10 +239,10 @@ class Overlay:
         `NotPermitted` where this process may not look beneath the overlay, and `InvalidInput` for manifests or sources
         that cannot be used.
         """
-        from ovlay.manifest.declaration import find_declaration
+        from ovlay.manifest.declaring import declare
         from ovlay.manifest.drift import find_drift
 
-        return find_drift(self.backend, find_declaration(self.backend, manifests, user=user), ignore=ignore)
+        return find_drift(self.backend, declare(self.backend, manifests, user=user), ignore=ignore)
 
     def plan_apply(
         self,

@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = "ovlay capture [OPTION]... [PATH]..."
     parser.add_argument("paths", nargs="*", metavar="PATH", help="only this file, or what is in this directory")
     parser.add_argument("--to", metavar="FILE", help="the manifest, which is made or added to")
+    parser.add_argument("--all", action="store_true", help="capture what another manifest declares already, too")
     parser.add_argument(
         "--ignore", action="append", metavar="GLOB", help="leave out what fits, as in gitignore(5); may be repeated"
     )
@@ -42,13 +43,16 @@ def run(options: Options, terminal: Terminal) -> int:
     overlay = open_chosen(options)
     paths: list[str] = getattr(options, "paths", [])
     file: str = getattr(options, "to", None) or default_manifest(overlay.host)
+    everything: bool = getattr(options, "all", False)
     ignore = (*load_config().ignore, *getattr(options, "ignore", ()))
 
     def plan() -> Plan:
-        return _with_notes(plan_capture(overlay.backend, paths, to=file, ignore=ignore), terminal)
+        return _with_notes(
+            plan_capture(overlay.backend, paths, to=file, ignore=ignore, everything=everything), terminal
+        )
 
     def carry_out(confirm: Callable[[Plan], bool] | None) -> Outcome:
-        outcome = overlay.capture(paths, to=file, ignore=ignore, confirm=confirm)
+        outcome = overlay.capture(paths, to=file, ignore=ignore, everything=everything, confirm=confirm)
         return outcome._replace(plan=_with_notes(outcome.plan, terminal))
 
     request = Request(

@@ -7,6 +7,7 @@ import posixpath
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
+from ovlay.bases import content_word
 from ovlay.changes.change import Attributes, Change, ChangeKind
 from ovlay.changes.classify import is_below
 from ovlay.changes.find import inside, look, overlay_of
@@ -15,18 +16,20 @@ from ovlay.errors import InvalidInput, Unsupported
 from ovlay.files.label import ATTRIBUTE, read_label
 from ovlay.manifest.document import NOTHING, Entry, Kind, Origin
 from ovlay.manifest.keeping import Keeper
+from ovlay.manifest.managed import declared_elsewhere
 from ovlay.manifest.writer import begin, entries_in, put, unsayable
 from ovlay.plan.capturing import WriteManifest
 from ovlay.plan.plan import Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from ovlay.backend import Backend
     from ovlay.changes.change import Changes
     from ovlay.host import Host
     from ovlay.kernel import Mount, Views
-    from ovlay.manifest.writer import Written
+    from ovlay.manifest.managed import declared_elsewhere
+from ovlay.manifest.writer import Written
 
 SYSTEM_MANIFEST = "/etc/ovlay/manifest.d/captured.toml"
 """Where root's captures go, when nothing else is said."""
@@ -46,12 +49,18 @@ def default_manifest(host: Host) -> str:
 
 
 def plan_capture(
-    backend: Backend, paths: Sequence[str] = (), *, to: str | None = None, ignore: Sequence[str] = ()
+    backend: Backend,
+    paths: Sequence[str] = (),
+    *,
+    to: str | None = None,
+    ignore: Sequence[str] = (),
+    everything: bool = False,
 ) -> Plan:
     """How to declare what is in the overlay, or at these paths and below, in the manifest ``to``.
 
-    ``paths`` are absolute, or relative to the target; ``ignore`` are globs of gitignore(5). What a manifest cannot say
-    is named in the warnings of the plan. Raises `NotActive`, `NotPermitted`, `StateForbids` where something lies over
+    ``paths`` are absolute, or relative to the target; ``ignore`` are globs of gitignore(5). What is as another manifest
+    that is found declares it is left out, unless ``everything``. What a manifest cannot say is named in the warnings of
+    the plan. Raises `NotActive`, `NotPermitted`, `StateForbids` where something lies over
     the overlay, `InvalidInput` for a path that is not in the target or a manifest that cannot be added to.
     """
     target = backend.target
@@ -64,27 +73,40 @@ def plan_capture(
     backend.refuse_covered(backend.status())
     mount = overlay_of(backend)
     with backend.host.kernel.views(mount, backend.upper_candidates(mount)) as views:
-        found = _changes(backend, mount, views, wanted)
-        found = leave_out(found, ignore)
+        found = leave_out(_changes(backend, mount, views, wanted), ignore)
+        elsewhere = {} if everything else declared_elsewhere(backend, file)
+        known = {change.path: managed for change in found.changes if (managed := _declared(change.path, elsewhere))}
         reading = _Reading(backend, views, file, manifest.trees)
         in_depth = sorted(found.changes, key=lambda change: change.path.split("/"))
-        entries = [entry for change in in_depth for entry in reading.entry(change)]
+        entries = [entry for change in in_depth if change.path not in known for entry in reading.entry(change)]
     warnings = [*reading.warnings(), *_unseen(found)]
     warnings += [
         f"nothing differs from the base at {target}/{path}"
         for path in wanted
         if not any(is_below(change.path, (path,)) for change in found.changes)
     ]
+    if known:
+        files = ", ".join(sorted(set(known.values())))
+        warnings.append(
+            f"left out, being as declared already: {len(known)} paths, by {files} (--all captures them too)"
+        )
     keeper = Keeper(target, file, manifest.written, entries)
     steps = keeper.steps()
     gone = manifest.contradicting(keeper.entries)
     text = put(manifest.text or begin(target), keeper.entries, file=file, without=gone)
     warnings += [f"{path} is no longer declared in {file}: what is captured leaves no room for it" for path in gone]
     if not keeper.entries or (text == manifest.text and not steps):
-        reason = f"{file} declares all of it already" if keeper.entries else f"there is nothing to capture on {target}"
+        there = file if keeper.entries else "another manifest" if known else ""
+        reason = f"{there} declares all of it already" if there else f"there is nothing to capture on {target}"
         return Plan(reason=reason, warnings=tuple(warnings))
     write = WriteManifest(file, manifest.digest, text, keeper.obsolete(gone))
     return Plan((*steps, write), warnings=tuple(warnings))
+
+
+def _declared(path: str, elsewhere: Mapping[str, str]) -> str | None:
+    """The manifest by which a path is as it is to be: itself, or as a part of what is to be absent."""
+    around = next((above for above in _parents(path) if above in elsewhere), None)
+    return elsewhere.get(path) or (None if around is None else elsewhere[around])
 
 
 class _Existing(NamedTuple):
@@ -200,7 +222,7 @@ class _Reading:
         elif unsayable([path]):
             self._leave_out(path, "its name is no UTF-8, and a manifest is")
         elif change.after is None:
-            yield self._of(Kind.ABSENT, path, replaces=_replaces(change))
+            yield self._of(Kind.ABSENT, path, replaces=self._replaces(change))
         elif change.after.type not in _KINDS:
             self._leave_out(path, f"a manifest cannot declare a {change.after.type.replace('-', ' ')}")
         else:
@@ -244,7 +266,7 @@ class _Reading:
             owner=None if now.uid == uid else _user(now.uid),
             group=None if now.gid == gid else _group(now.gid),
             label=None if label is None else label.rstrip(b"\0").decode("ascii", "replace"),
-            replaces=None if kind is Kind.DIRECTORY else _replaces(change),
+            replaces=None if kind is Kind.DIRECTORY else self._replaces(change),
         )
 
     def _sayable_metadata(self, change: Change, now: Attributes, label: bytes | None) -> bool:
@@ -254,6 +276,14 @@ class _Reading:
         if (was.mode, was.uid, was.gid) != (now.mode, now.uid, now.gid):
             return True
         return label != read_label(f"/proc/self/fd/{self._views.lower}/{change.path}")
+
+    def _replaces(self, change: Change) -> str | None:
+        """What the base has, in one word; None for a directory, which has none."""
+        if change.before is None:
+            return NOTHING
+        if change.before.type != "link":
+            return change.before.sha256
+        return content_word("symlink", None, os.readlink(f"/proc/self/fd/{self._views.lower}/{change.path}"))
 
     def _of(self, kind: Kind, path: str, **more: str | int | None) -> Entry:
         return Entry(kind, f"{self._target}/{path}", self._origin, **more)  # type: ignore[arg-type]
@@ -269,11 +299,6 @@ class _Reading:
             if len(names) > 1:
                 listed = ", ".join(f"{self._target}/{name}" for name in names)
                 yield f"{listed}: captured as files of their own, though they are names of one file"
-
-
-def _replaces(change: Change) -> str | None:
-    """What the base has: the digest of a file, `NOTHING`, or None for what has no digest."""
-    return NOTHING if change.before is None else change.before.sha256
 
 
 def _named(names: Sequence[str]) -> str:

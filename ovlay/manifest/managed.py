@@ -1,13 +1,15 @@
-"""Which changes were placed for a manifest: every change in an overlay is managed by one, or by nobody."""
+"""Which changes are a manifest's: every change in an overlay is managed by one, or by nobody."""
 
 from __future__ import annotations
 
+import os
 import posixpath
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ovlay.backend import Backend
     from ovlay.changes.change import Changes
     from ovlay.receipts import Receipt
 
@@ -27,3 +29,24 @@ def managing(path: str, receipts: Mapping[str, Receipt]) -> str | None:
         above = receipts.get(path)
         receipt = above if above is not None and above.kind != "directory" else None
     return None if receipt is None else receipt.manifest
+
+
+def declared_elsewhere(backend: Backend, file: str) -> dict[str, str]:
+    """The paths that are as a manifest which is found declares them, with the manifest; not those of ``file``.
+
+    Where a directory is to be absent, or something else, it stands for all that was in it. Raises what `declare` raises.
+    """
+    from ovlay.manifest.compare import compare
+    from ovlay.manifest.declaring import declare
+    from ovlay.manifest.finding import State
+    from ovlay.manifest.stack import find_manifests
+
+    if not find_manifests(backend.host):
+        return {}
+    declared = declare(backend)
+    here = os.path.realpath(file)
+    return {
+        finding.path: finding.item.origin.file
+        for finding in compare(backend, declared).of(State.AS_DECLARED)
+        if finding.item is not None and os.path.realpath(finding.item.origin.file) != here
+    }
