@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from ovlay.changes.change import Changes
     from ovlay.host import Host
     from ovlay.kernel import Mount, Views
-    from ovlay.manifest.managed import declared_elsewhere
-from ovlay.manifest.writer import Written
+    from ovlay.manifest.writer import Written
 
 SYSTEM_MANIFEST = "/etc/ovlay/manifest.d/captured.toml"
 """Where root's captures go, when nothing else is said."""

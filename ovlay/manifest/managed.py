@@ -34,7 +34,7 @@ def managing(path: str, receipts: Mapping[str, Receipt]) -> str | None:
 def declared_elsewhere(backend: Backend, file: str) -> dict[str, str]:
     """The paths that are as a manifest which is found declares them, with the manifest; not those of ``file``.
 
-    Where a directory is to be absent, or something else, it stands for all that was in it. Raises what `declare` raises.
+    A directory that is to be absent, or something else, stands for all that was in it. Raises what `declare` raises.
     """
     from ovlay.manifest.compare import compare
     from ovlay.manifest.declaring import declare
