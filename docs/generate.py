@@ -11,14 +11,15 @@ Nothing here depends on the width of the terminal, the date, or how this Python'
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ovlay.bkt import words
 from ovlay.cli import options
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Iterator
 
 HERE = Path(__file__).parent
@@ -56,9 +57,12 @@ def groups(parser: argparse.ArgumentParser) -> Iterator[tuple[str, list[tuple[st
     for group in parser._action_groups:
         lines = []
         for action in group._group_actions:
-            if action.dest in ("help", "version", "words"):
+            if action.dest in ("help", "version", "words") or action.help == argparse.SUPPRESS:
                 continue
-            value = "" if action.nargs == 0 else f" {action.metavar}"
+            metavar = " ".join(action.metavar) if isinstance(action.metavar, tuple) else action.metavar
+            if metavar is None and action.choices is not None:
+                metavar = "|".join(map(str, action.choices))
+            value = "" if action.nargs == 0 else f" {metavar}"
             written = ", ".join(action.option_strings) + value if action.option_strings else str(action.metavar)
             lines.append((written, action.help or ""))
         if lines:
@@ -72,6 +76,13 @@ def verbs() -> Iterator[tuple[str, options.Verb, options.Parser]]:
         yield name, module, options.verb_parser(name, module)
 
 
+def commands() -> Iterator[tuple[str, options.Verb, options.Parser]]:
+    """Every command of ovlay-bkt with its module and parser."""
+    for name in words.COMMANDS:
+        module = words.load_command(name)
+        yield name, module, words.command_parser(name, module)
+
+
 def examples(module: options.Verb) -> str:
     """The examples of a verb without their heading."""
     return module.EXAMPLES.removeprefix("examples:\n")
@@ -83,12 +94,10 @@ def reference() -> str:
     common = dict(groups(options.main_parser()))[COMMON]
     lines += [f"## {COMMON.capitalize()}", "", "They may stand before or after the verb.", "", *_table(common), ""]
     for name, module, parser in verbs():
-        lines += [f"## ovlay {name}", "", (module.__doc__ or "").strip(), "", "```", parser.usage or "", "```", ""]
-        for title, arguments in groups(parser):
-            if title != COMMON:
-                lines += [*_table(arguments), ""]
-        shown = "\n".join(line.removeprefix("  ") for line in examples(module).splitlines())
-        lines += ["```", shown, "```", "", f"More: [verbs/{name}.md](verbs/{name}.md)", ""]
+        lines += [f"## ovlay {name}", "", *_section(module, parser), f"More: [verbs/{name}.md](verbs/{name}.md)", ""]
+    lines += ["## ovlay-bkt", "", "bkt's commands, in bkt's own words: [bkt.md](bkt.md)", ""]
+    for name, module, parser in commands():
+        lines += [f"### ovlay-bkt {name}", "", *_section(module, parser)]
     lines += ["## Exit codes", "", *_table([(str(code), text) for code, text in EXIT_CODES.items()]), ""]
     lines += ["## Environment", "", *_table(list(ENVIRONMENT.items())), ""]
     lines += ["## Files", "", *_table(list(FILES.items()))]
@@ -110,17 +119,36 @@ def man_page() -> str:
         ".SH VERBS",
     ]
     for _, module, verb in verbs():
-        lines += [f".SS {_roff((verb.usage or '').removeprefix('ovlay '))}", _roff((module.__doc__ or "").strip())]
-        for title, arguments in groups(verb):
-            if title != COMMON:
-                lines += _tagged(arguments)
-        lines += [".PP", ".nf", _roff(examples(module).rstrip("\n")), ".fi"]
+        lines += _subsection(module, verb, (verb.usage or "").removeprefix("ovlay "))
+    lines += [
+        ".SH COMMANDS OF OVLAY\\-BKT",
+        "bkt's own command lines and messages, for bkt to hand its arguments over to.",
+    ]
+    for _, module, verb in commands():
+        lines += _subsection(module, verb, verb.usage or "")
     lines += [".SH OPTIONS", "They may stand before or after the verb.", *_tagged(dict(groups(parser))[COMMON])]
     lines += [".SH EXIT STATUS", *_tagged([(str(code), text) for code, text in EXIT_CODES.items()])]
     lines += [".SH ENVIRONMENT", *_tagged(list(ENVIRONMENT.items())), ".SH FILES", *_tagged(list(FILES.items()))]
     lines += [".SH SEE ALSO", ".BR ostree\\-admin\\-unlock (1),", ".BR bootc\\-usr\\-overlay (8),"]
     lines += [".BR systemd\\-sysext (8),", ".BR install (1),", ".BR mount (8)"]
     return "\n".join(lines) + "\n"
+
+
+def _section(module: options.Verb, parser: options.Parser) -> Iterator[str]:
+    yield from ((module.__doc__ or "").strip(), "", "```", parser.usage or "", "```", "")
+    for title, arguments in groups(parser):
+        if title != COMMON:
+            yield from (*_table(arguments), "")
+    shown = "\n".join(line.removeprefix("  ") for line in examples(module).splitlines())
+    yield from ("```", shown, "```", "")
+
+
+def _subsection(module: options.Verb, parser: options.Parser, usage: str) -> Iterator[str]:
+    yield from (f".SS {_roff(usage)}", _roff((module.__doc__ or "").strip()))
+    for title, arguments in groups(parser):
+        if title != COMMON:
+            yield from _tagged(arguments)
+    yield from (".PP", ".nf", _roff(examples(module).rstrip("\n")), ".fi")
 
 
 def _table(rows: list[tuple[str, str]]) -> list[str]:

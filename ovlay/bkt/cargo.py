@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,6 +15,7 @@ from ovlay.bkt.repository import manifest_of
 from ovlay.errors import InvalidInput, ToolFailed
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator, Sequence
 
     from ovlay.bkt.caller import Caller
@@ -79,6 +79,8 @@ class Cargo(NamedTuple):
     @contextmanager
     def _running(self, words: Sequence[str], *, quiet: bool = False) -> Iterator[subprocess.Popen[bytes]]:
         """A run of cargo as the caller, to its end; an interruption ends it too."""
+        import subprocess
+
         as_caller: dict[str, Any] = {}
         if self.caller.borrowed:
             as_caller = {"user": self.caller.uid, "group": self.caller.gid, "extra_groups": self.caller.groups()}

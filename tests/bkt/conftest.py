@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import jsonschema  # type: ignore[import-untyped, unused-ignore]
 import pytest
 
 from ovlay import config
 from ovlay.bkt.main import main
 from ovlay.simulated import SimulatedHost
-from tests.cli.conftest import _REGISTRY, Said
+from tests.cli.conftest import Said
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-DRIFT_SCHEMA = json.loads((Path(config.__file__).parent / "schemas/ovlay.bkt-drift-1.json").read_text())
 
 FAKE_CARGO = """\
 #!/bin/sh
@@ -104,13 +100,6 @@ class Cargo:
         """Each call: the arguments, who called, and where."""
         log = self.folder / "log"
         return [line.split("|") for line in log.read_text().splitlines()] if log.exists() else []
-
-
-def drift_document(said: Said) -> dict[str, Any]:
-    """The document on standard output, which must be what its schema says."""
-    document: dict[str, Any] = json.loads(said.out)
-    jsonschema.Draft202012Validator(DRIFT_SCHEMA, registry=_REGISTRY).validate(document)
-    return document
 
 
 @pytest.fixture(autouse=True)

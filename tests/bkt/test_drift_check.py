@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.bkt.conftest import drift_document
 from tests.cli.conftest import NO_UTF8
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ def test_no_overlay_is_no_drift(bkt: Bkt) -> None:
     said = bkt("drift check")
     assert said.status == 0
     assert "|   ✓ usroverlay inactive                                     |\n" in said.out
-    assert drift_document(bkt("drift check --format json")) == {
+    assert bkt("drift check --format json").document("bkt-drift") == {
         "schema": "ovlay.bkt-drift/1",
         "target": "/usr",
         "drift": False,
@@ -65,7 +64,7 @@ def test_an_overlay_with_nothing_in_it_is_no_drift(bkt: Bkt) -> None:
 @pytest.mark.parametrize("words", ["--format json", "--format=json", "-f json", "--json"])
 def test_the_document(drifted: Bkt, words: str) -> None:
     said = drifted(f"drift check {words}")
-    document = drift_document(said)
+    document = said.document("bkt-drift")
     assert said.status == 1
     assert (document["drift"], document["overlay"]) == (True, {"active": True, "ephemeral": True})
     assert [(file["path"], file["change"], file["placed"]) for file in document["files"]] == [
@@ -78,7 +77,7 @@ def test_what_ovlay_placed_is_told_from_what_somebody_wrote(drifted: Bkt, tmp_pa
     source = tmp_path / "bkt"
     source.write_text("placed\n")
     drifted("admin usroverlay apply-dev --binary", str(source), "/usr/bin/bkt")
-    placed, written = drift_document(drifted("drift check -f json"))["files"]
+    placed, written = drifted("drift check -f json").document("bkt-drift")["files"]
     assert (placed["placed"]["source"], placed["placed"]["manifest"]) == (str(source), None)
     assert written["placed"] is None
 
@@ -90,7 +89,7 @@ def test_a_long_or_strange_path_does_not_break_the_box(drifted: Bkt) -> None:
     assert len({len(line) for line in lines}) == 1
     assert len(lines[0]) > 80
     assert any(r"/usr/bin/\x1b[31mno-\udcff-utf8 (added)" in line for line in lines)
-    document = drift_document(drifted("drift check -f json"))
+    document = drifted("drift check -f json").document("bkt-drift")
     assert os.fsencode(document["files"][0]["path"]) == b"/usr/bin/\033[31mno-\xff-utf8"
 
 

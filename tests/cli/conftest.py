@@ -28,10 +28,12 @@ SCHEMAS = {
     name: json.loads(importlib.resources.files("ovlay").joinpath(f"schemas/ovlay.{name}-1.json").read_text())
     for name in (
         "backends",
+        "bkt-drift",
         "changes",
         "demo",
         "drift",
         "error",
+        "guard",
         "holders",
         "outcome",
         "plan",

@@ -118,12 +118,14 @@ def test_every_error_is_known_with_its_exit_code() -> None:
 
 
 def test_every_document_has_a_schema() -> None:
+    import ovlay.bkt
     import ovlay.cli
 
     named = {
         value
-        for info in pkgutil.iter_modules(ovlay.cli.__path__)
-        if isinstance(value := getattr(import_module(f"ovlay.cli.{info.name}"), "SCHEMA", None), str)
+        for package in (ovlay.cli, ovlay.bkt)
+        for info in pkgutil.iter_modules(package.__path__)
+        if isinstance(value := getattr(import_module(f"{package.__name__}.{info.name}"), "SCHEMA", None), str)
     }
     assert changing.SCHEMA in named
     known = {f"ovlay.{name}/1" for name in SCHEMAS}

@@ -52,7 +52,7 @@ def test_every_exception_is_in_the_row_of_its_exit_code() -> None:
 
 def test_every_document_of_the_command_line_is_listed() -> None:
     files = {f"ovlay.{name}-1.json" for name in SCHEMAS}
-    assert files <= set(re.findall(r"`(ovlay\.\w+-1\.json)`", text_of("json.md")))
+    assert files <= set(re.findall(r"`(ovlay\.[\w-]+-1\.json)`", text_of("json.md")))
 
 
 @pytest.mark.parametrize("name", VERBS)
