@@ -1,0 +1,29 @@
+"""Time grows with the length of an input, and not with its square."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.fuzz.large import SHAPES, Shape, seconds
+
+FACTOR = 4
+BOUND = 9  # of the fourfold input; a quadratic parser takes sixteen times as long
+LEAST = 0.004  # seconds: less cannot be told from noise
+START, LARGEST = 4_000, 250_000
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_time_is_linear(shape: Shape) -> None:
+    """At the first size that takes a time which can be measured; other work on the machine is given a second chance."""
+    seconds(shape, 1000)  # what is imported and compiled once
+    size = START
+    while (small := seconds(shape, size, runs=2)) < LEAST and size < LARGEST:
+        size *= 2
+    if small < LEAST:
+        return
+    ratios = []
+    for _ in range(3):
+        ratios.append(seconds(shape, size * FACTOR, runs=2) / seconds(shape, size, runs=3))
+        if min(ratios) < BOUND:
+            return
+    pytest.fail(f"{FACTOR} times {size} bytes took {min(ratios):.1f} times as long")
