@@ -27,6 +27,7 @@ LAYERS = (
     ("ovlay.backend", "ovlay.simulated", "ovlay.config"),
     ("ovlay.drivers", "ovlay.holders", "ovlay.salvage", "ovlay.services"),
     ("ovlay.manifest",),
+    ("ovlay.services.guard",),
     ("ovlay.overlay",),
     ("ovlay",),
     ("ovlay.elevate",),

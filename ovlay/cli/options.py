@@ -22,6 +22,8 @@ VERBS = {
     "install": "Place files in the overlay, as install(1) does.",
     "diff": "Say what differs from the base: what was added, modified, deleted, and how.",
     "capture": "Declare what is in the overlay in a manifest, with the contents beside it.",
+    "plan": "Say what `ovlay apply` would do, and why; change nothing.",
+    "apply": "Make everything as the manifests say: only what differs is written, and twice is the same as once.",
     "drift": "Say where manifests, overlay and base differ; `ovlay check` is the same.",
     "holders": "Say who uses the overlay, and who of them a file that changed.",
     "revert": "Make paths as in the base again, through the overlay and with no reboot.",
@@ -30,6 +32,7 @@ VERBS = {
     "disable": "Say what a reboot does to the overlay, and offer to unmount it.",
     "salvage": "List what an earlier overlay left on the disk, and copy files out of it.",
     "service": "Apply the manifests at every boot, and keep units from starting until the image changes.",
+    "guard": "Say what an upgrade does to the overlay: what is lost, and what the manifests bring back.",
     "backends": "List the drivers: which one fits this host, and why the others do not.",
     "demo": "Show all of it on a throw-away directory, with no root.",
 }

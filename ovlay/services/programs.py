@@ -34,11 +34,10 @@ def running_program() -> Program:
     script = os.path.abspath(sys.argv[0])
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     folders = [os.path.abspath(path) for path in sys.path if path and os.path.isdir(path)]
-    own = (sys.executable, os.path.realpath(sys.executable), package)
+    own: tuple[str, ...] = (sys.executable, os.path.realpath(sys.executable), package)
+    argv: tuple[str, ...] = (sys.executable, "-I", "-m", "ovlay")  # -I: not the working directory, nor the user's own
     if os.path.isfile(script) and os.access(script, os.X_OK) and not script.endswith(".py"):
         own, argv = (script, *own), (script,)
-    else:  # -I: neither the working directory nor the user's packages are looked into
-        argv = (sys.executable, "-I", "-m", "ovlay")
     return Program(argv, (*own, *folders), own)
 
 

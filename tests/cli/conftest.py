@@ -30,6 +30,7 @@ SCHEMAS = {
         "backends",
         "bkt-drift",
         "changes",
+        "comparison",
         "demo",
         "drift",
         "error",
