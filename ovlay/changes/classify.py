@@ -12,13 +12,12 @@ import stat
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ovlay.changes.content import FILE, attributes_differ, flags_differ, same_content
+from ovlay.changes.descent import DIRECTORY, close, descend
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ovlay.kernel import Views
-
-DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 ADDED, MODIFIED, METADATA, DELETED, TYPE_CHANGED, TOUCHED = range(6)
 
@@ -358,24 +357,6 @@ class Comparison:
 def is_below(path: str, places: tuple[str, ...]) -> bool:
     """Whether a path is one of ``places`` or lies below one."""
     return any(path == place or path.startswith(place + "/") for place in places)
-
-
-def descend(root: int, path: str) -> int:
-    """Open a directory level by level, following no link; it can be read from. Raises ``OSError``."""
-    current = os.open(".", DIRECTORY, dir_fd=root)
-    for name in path.split("/") if path else ():
-        try:
-            deeper = os.open(name, DIRECTORY, dir_fd=current)
-        finally:
-            os.close(current)
-        current = deeper
-    return current
-
-
-def close(descriptors: list[int]) -> None:
-    """Close all of them."""
-    for descriptor in descriptors:
-        os.close(descriptor)
 
 
 def _at(directory: int, name: str) -> str:

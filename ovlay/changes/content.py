@@ -21,6 +21,10 @@ _READ = 1 if os.uname().machine.startswith(("ppc", "mips", "sparc", "alpha")) el
 _FS_IOC_GETFLAGS = _READ << (29 if _READ == 1 else 30) | (8 if sys.maxsize > 1 << 32 else 4) << 16 | 0x6601
 _IMMUTABLE_OR_APPEND = 0x10 | 0x20  # FS_IMMUTABLE_FL, FS_APPEND_FL: include/uapi/linux/fs.h
 _ROOM = b"\0\0\0\0\0\0\0\0"
+_LOWEST = 0 if sys.byteorder == "little" else 3  # of the four bytes that the kernel writes, whatever the ioctl's name
+# What filesystems say that have no such flags: ioctl_iflags(2), and what vfs_fileattr_get of the kernel passes on.
+_HAS_NONE = (errno.ENOTTY, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
+_ioctl = fcntl.ioctl
 _NONE: Mapping[str, bytes] = {}
 
 
@@ -66,10 +70,11 @@ def flags_differ(new: int, old: int) -> bool:
 def has_flags(descriptor: int) -> int:
     """The immutable and the append-only flag of an open file; 0 where it has neither."""
     try:
-        answer = fcntl.ioctl(descriptor, _FS_IOC_GETFLAGS, _ROOM)
-    except OSError:
-        return 0  # the filesystem has none
-    return int.from_bytes(answer[:4], sys.byteorder) & _IMMUTABLE_OR_APPEND
+        return _ioctl(descriptor, _FS_IOC_GETFLAGS, _ROOM)[_LOWEST] & _IMMUTABLE_OR_APPEND
+    except OSError as error:
+        if error.errno not in _HAS_NONE:
+            raise
+        return 0
 
 
 def attributes_differ(merged: int | str, lower: int | str, private: tuple[str, ...], ignored: frozenset[str]) -> bool:
@@ -98,7 +103,7 @@ def as_shown(found: Mapping[str, bytes], private: tuple[str, ...]) -> Mapping[st
 def listed(where: int | str) -> list[str]:
     """The names of extended attributes, of a link itself; [] where the filesystem has none."""
     try:
-        return os.listxattr(where, follow_symlinks=isinstance(where, int))
+        return os.listxattr(where) if type(where) is int else os.listxattr(where, follow_symlinks=False)
     except OSError as error:
         if error.errno != errno.ENOTSUP:
             raise

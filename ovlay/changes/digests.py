@@ -6,8 +6,8 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from ovlay.changes.classify import close, descend
 from ovlay.changes.content import FILE
+from ovlay.changes.descent import close, descend
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

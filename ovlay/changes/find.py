@@ -117,6 +117,7 @@ def look(
             prefix=prefix(mount),
             origins=getattr(walk, "origins", None),
             numbering=getattr(walk, "numbering", None),
+            errors=walk.errors,
         )
     digests: dict[tuple[str, bool], str] = {}
     if hashes:
@@ -202,7 +203,7 @@ def _upper_is_all(views: Views) -> bool:
     with os.scandir(views.lower) as entries:
         other = next((entry.name for entry in entries if entry.name not in above), None)
     if other is not None:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError):  # then the names are compared, and this one differs
             now = os.stat(other, dir_fd=views.merged, follow_symlinks=False)
             was = os.stat(other, dir_fd=views.lower, follow_symlinks=False)
             if (now.st_ctime_ns, now.st_mtime_ns) == (was.st_ctime_ns, was.st_mtime_ns):

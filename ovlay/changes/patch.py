@@ -12,8 +12,8 @@ import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 from ovlay.changes.change import ChangeKind
-from ovlay.changes.classify import close, descend
 from ovlay.changes.content import FILE
+from ovlay.changes.descent import close, descend
 from ovlay.changes.find import overlay_of
 
 if TYPE_CHECKING:

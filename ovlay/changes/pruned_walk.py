@@ -11,7 +11,8 @@ import os
 import stat
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from ovlay.changes.classify import DIRECTORY, Comparison, close
+from ovlay.changes.classify import Comparison
+from ovlay.changes.descent import DIRECTORY, close, descend
 
 if TYPE_CHECKING:
     from ovlay.changes.classify import Found, Task
@@ -64,7 +65,7 @@ class PrunedWalk(Comparison):
                 now = look(name, dir_fd=merged, follow_symlinks=False)
                 was = look(name, dir_fd=lower, follow_symlinks=False)
             except OSError:
-                self.name(prefix + name, name, merged, lower, depth)
+                self.name(prefix + name, name, merged, lower, depth)  # which looks again, and says what is wrong
                 continue
             mode = now.st_mode
             ctime = now.st_ctime_ns
@@ -173,8 +174,6 @@ class LinkedNames(Comparison):
                 self.missed(inner, error)
 
     def _compare(self, path: str, names: list[str], lower: int, depth: int) -> None:
-        from ovlay.changes.classify import descend
-
         sought = []
         for name in names:
             found = os.stat(name, dir_fd=lower, follow_symlinks=False)

@@ -11,7 +11,9 @@ import os
 import stat
 from typing import TYPE_CHECKING, Any
 
-from ovlay.changes.classify import ADDED, DELETED, close, descend
+from ovlay.changes.classify import ADDED, DELETED
+from ovlay.changes.content import listed
+from ovlay.changes.descent import close, descend
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,20 +32,26 @@ def find_renames(
     prefix: str,
     origins: dict[str, bytes | None] | None,
     numbering: tuple[int, int] | None,
+    errors: dict[str, str],
 ) -> dict[str, str]:
-    """By added path, what it was.
+    """By added path, what it was. What could not be looked at goes into ``errors``.
 
     ``origins`` are the handles that the upper has for added files, None where it was not looked into;
     ``numbering`` is the device that the lower's own files show in the merged view and what is added to their inode
     numbers, None where none was met.
     """
-    gone = {path: was for path, kind, was, _ in rows if kind == DELETED and was is not None}
-    new = {path: now for path, kind, _, now in rows if kind == ADDED and now is not None}
+    gone: dict[str, tuple[Any, ...]] = {}
+    new: dict[str, tuple[Any, ...]] = {}
+    for path, kind, was, now in rows:
+        if kind == DELETED and was is not None:
+            gone[path] = was
+        elif kind == ADDED and now is not None:
+            new[path] = now
     if not gone or not new:
         return {}
     if views.upper is None or origins is None:
         return {} if numbering is None else dict(_by_number(views, gone, new, numbering))
-    moved = dict(_moved_directories(views.upper, gone, new, prefix))
+    moved = dict(_moved_directories(views.upper, gone, new, prefix, errors))
     return moved | dict(_by_origin(views, gone, new, origins, moved, prefix))
 
 
@@ -51,22 +59,18 @@ def find_renames(
 
 
 def _moved_directories(
-    upper: int, gone: dict[str, tuple[Any, ...]], new: dict[str, tuple[Any, ...]], prefix: str
+    upper: int, gone: dict[str, tuple[Any, ...]], new: dict[str, tuple[Any, ...]], prefix: str, errors: dict[str, str]
 ) -> Iterator[tuple[str, str]]:
     """The directories with a redirect, and what came along in them: it is not in the upper, so it is the lower's."""
     came_from: dict[str, str] = {}
     for path in sorted(path for path, now in new.items() if stat.S_ISDIR(now[0])):
         try:
-            directory = descend(upper, path)
-        except OSError:
-            # Not in the upper: it came along with the directory that it is in.
+            redirect = _redirect(upper, path, f"{prefix}redirect")
+        except OSError as error:
+            errors[path] = error.strerror or str(error)
             continue
-        try:
-            redirect = os.fsdecode(os.getxattr(directory, f"{prefix}redirect"))
-        except OSError:
-            redirect = ""
-        finally:
-            os.close(directory)
+        if redirect is None:
+            continue
         if redirect.startswith("/"):
             came_from[path] = redirect[1:]
         elif redirect:
@@ -78,27 +82,43 @@ def _moved_directories(
             came_from[path] = f"{came_from[above]}/{path.rpartition('/')[2]}"
     for path in sorted(new):
         above, _, name = path.rpartition("/")
-        if path not in came_from and above in came_from and not _is_in(upper, path):
-            came_from[path] = f"{came_from[above]}/{name}"
+        if path not in came_from and above in came_from:
+            try:
+                came_along = not _is_in(upper, path)
+            except OSError as error:
+                errors[path] = error.strerror or str(error)
+                continue
+            if came_along:
+                came_from[path] = f"{came_from[above]}/{name}"
         before = came_from.get(path, "")
         if before in gone and stat.S_IFMT(gone[before][0]) == stat.S_IFMT(new[path][0]):
             yield path, before
 
 
+def _redirect(upper: int, path: str, name: str) -> str | None:
+    """Where a directory of the upper is merged from; None for one that is not there: it came along with its parent."""
+    try:
+        directory = descend(upper, path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        return os.fsdecode(os.getxattr(directory, name)) if name in listed(directory) else ""
+    finally:
+        os.close(directory)
+
+
 def _is_in(root: int, path: str) -> bool:
     folder, _, name = path.rpartition("/")
+    opened: list[int] = []
     try:
-        directory = descend(root, folder)
-    except OSError:
-        return False
-    try:
-        os.stat(name, dir_fd=directory, follow_symlinks=False)
-    except OSError:
+        opened.append(descend(root, folder))
+        os.stat(name, dir_fd=opened[0], follow_symlinks=False)
+    except (FileNotFoundError, NotADirectoryError):
         return False
     else:
         return True
     finally:
-        os.close(directory)
+        close(opened)
 
 
 # --- files -----------------------------------------------------------------------------------------------------------
@@ -137,7 +157,7 @@ def _origin(upper: int, path: str, name: str) -> bytes | None:
         opened.append(descend(upper, folder))
         return os.getxattr(f"/proc/self/fd/{opened[0]}/{base}", name, follow_symlinks=False)
     except OSError:
-        return None
+        return None  # it has none, or is gone by now: it is added all the same, and nothing is missing in the answer
     finally:
         close(opened)
 
@@ -151,7 +171,7 @@ def _handle(lower: int, path: str) -> tuple[int, bytes] | None:
         opened.append(descend(lower, folder))
         handle = libc.name_to_handle_at(opened[0], name)
     except OSError:
-        return None
+        return None  # a filesystem without handles: nothing to recognise a file by, and no claim is made
     finally:
         close(opened)
     return handle.handle_type, handle.content
@@ -184,6 +204,6 @@ def _time_stamp(view: int, path: str) -> int | None:
         opened.append(descend(view, folder))
         return os.stat(name, dir_fd=opened[0], follow_symlinks=False).st_mtime_ns
     except OSError:
-        return None
+        return None  # it changed since it was compared: what is not certain is not called a rename
     finally:
         close(opened)

@@ -14,15 +14,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from ovlay.changes.classify import (
     ADDED,
-    DIRECTORY,
     METADATA,
     MODIFIED,
     TOUCHED,
     TYPE_CHANGED,
     Comparison,
-    descend,
 )
 from ovlay.changes.content import FILE, FIRST, as_shown, has_flags, listed, read_attributes, same_content
+from ovlay.changes.descent import DIRECTORY, descend
 
 if TYPE_CHECKING:
     from ovlay.changes.classify import Found, Task
@@ -61,26 +60,25 @@ class UpperWalk(Comparison):
 
     def _walk(self, path: str, upper: int, lower: int, depth: int) -> None:
         """Everything in one directory of the upper; the loops are long because they are what costs."""
-        if not path and self._compare_directory(".", upper, lower):
+        if not path and self._compare_directory(".", upper, lower, os.fstat(upper)):
             self._by_view("", lower, depth)
             return
         prefix = path + "/" if path else ""
-        directories = []
-        restricted = bool(self._paths)
-        with os.scandir(upper) as entries:
-            names = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
-        for name, is_directory in names:
-            if restricted and not self.is_wanted(prefix + name):
-                continue
-            if is_directory:
-                directories.append(name)
+        directories: list[tuple[str, str, os.stat_result]] = []
+        restricted, look = bool(self._paths), os.stat
+        for name in os.listdir(upper):
+            inner = prefix + name
+            if restricted and not self.is_wanted(inner):
                 continue
             try:
-                self._leaf(prefix + name, name, upper, lower, depth)
+                now = look(name, dir_fd=upper, follow_symlinks=False)
+                if now[0] & _TYPE == stat.S_IFDIR:
+                    directories.append((name, inner, now))
+                else:
+                    self._leaf(inner, name, upper, lower, now, depth)
             except OSError as error:
-                self.missed(prefix + name, error)
-        for name in directories:
-            inner = prefix + name
+                self.missed(inner, error)
+        for name, inner, now in directories:
             below = own = -1
             try:
                 try:
@@ -89,7 +87,7 @@ class UpperWalk(Comparison):
                     self._name_by_view(inner, name, lower, depth)  # it is new, or took the place of something else
                     continue
                 own = os.open(name, DIRECTORY, dir_fd=upper)
-                moved = self._compare_directory(inner, own, below)
+                moved = self._compare_directory(inner, own, below, now)
                 if depth >= self.deepest:
                     self.tasks.append(("whole" if moved else "walk", inner))
                 elif moved:
@@ -104,14 +102,15 @@ class UpperWalk(Comparison):
                 if below >= 0:
                     os.close(below)
 
-    def _compare_directory(self, path: str, upper: int, lower: int) -> bool:
+    def _compare_directory(self, path: str, upper: int, lower: int, now: os.stat_result) -> bool:
         """A directory that is in both; returns whether what the upper has in it is not all that may differ."""
         names = tuple(os.listxattr(upper))
         judgement = self._judged.get(names) or self._judge(names)
-        now, was = os.fstat(upper), os.fstat(lower)
+        was = os.fstat(lower)
         if (
             now[0] != was[0]
-            or now[4:6] != was[4:6]
+            or now[4] != was[4]
+            or now[5] != was[5]
             or ((not judgement.plain or listed(lower)) and self._attributes_differ(upper, lower))
             or ((judgement.own_way or has_flags(lower)) and self._flags_differ(path, lower))
         ):
@@ -122,45 +121,26 @@ class UpperWalk(Comparison):
 
     # --- everything else ---------------------------------------------------------------------------------------
 
-    def _leaf(self, path: str, name: str, upper: int, lower: int, depth: int) -> None:
+    def _leaf(  # noqa: PLR0917
+        self, path: str, name: str, upper: int, lower: int, now: os.stat_result, depth: int
+    ) -> None:
         """A name in the upper that is no directory there."""
-        now = os.stat(name, dir_fd=upper, follow_symlinks=False)
+        kind = now[0] & _TYPE
         try:
             was = os.stat(name, dir_fd=lower, follow_symlinks=False)
         except FileNotFoundError:
-            if now[0] & _TYPE != stat.S_IFCHR or now.st_rdev:
+            if kind != stat.S_IFCHR or now.st_rdev:
                 self.add(path, ADDED, now, None)
                 self._note_origin(path, name, upper, now)
             return
-        kind = now[0] & _TYPE
-        if kind == stat.S_IFREG == was[0] & _TYPE:
-            size = now[6]
-            if size != was[6]:
-                self.add(path, MODIFIED, now, was)
-                return
-            new = os.open(name, FILE, dir_fd=upper)
-            try:
-                # Without blocks it may be one whose data stayed in the lower, whatever the mount's options are by now.
-                if (self._metacopy or now.st_blocks == 0) and self._judge_file(new).own_way:
-                    self._name_by_view(path, name, lower, depth)
-                    return
-                old = os.open(name, FILE, dir_fd=lower)
-                try:
-                    if size <= FIRST:
-                        # One byte more, so that a file that grew meanwhile is not taken for the same.
-                        differs = os.read(new, size + 1) != os.read(old, size + 1)
-                    else:
-                        differs = not same_content(new, old, size)
-                    if differs:
-                        self.add(path, MODIFIED, now, was)
-                    else:
-                        self._same_content(path, name, lower, now, was, new, old, depth)
-                finally:
-                    os.close(old)
-            finally:
-                os.close(new)
-            return
-        if kind == stat.S_IFCHR or was[0] & _TYPE == stat.S_IFCHR or not stat.S_ISLNK(was[0]):
+        beneath = was[0] & _TYPE
+        if kind == stat.S_IFREG == beneath:
+            self._files(path, name, upper, lower, now, was, depth)
+        elif kind == stat.S_IFCHR and not now.st_rdev:
+            # A whiteout: no view is needed to see that what it lies over is gone, unless that is one too.
+            if (beneath != stat.S_IFCHR or was.st_rdev) and not self._hidden(name, lower, was):
+                self._gone(path, name, lower, was, depth)
+        elif kind == stat.S_IFCHR or beneath != stat.S_IFLNK:
             self._name_by_view(path, name, lower, depth)
         elif kind != stat.S_IFLNK:
             self.add(path, TYPE_CHANGED, now, was)
@@ -169,7 +149,39 @@ class UpperWalk(Comparison):
         else:
             self._name_by_view(path, name, lower, depth)
 
-    def _same_content(  # noqa: PLR0917
+    def _files(  # noqa: PLR0917
+        self, path: str, name: str, upper: int, lower: int, now: os.stat_result, was: os.stat_result, depth: int
+    ) -> None:
+        """A regular file that is in both."""
+        size = now[6]
+        if size != was[6]:
+            self.add(path, MODIFIED, now, was)
+            return
+        new = os.open(name, FILE, dir_fd=upper)
+        old = -1
+        try:
+            # Without blocks it may be one whose data stayed in the lower, whatever the mount's options are by now.
+            if (self._metacopy or now.st_blocks == 0) and self._judge_file(new).own_way:
+                self._name_by_view(path, name, lower, depth)
+                return
+            old = os.open(name, FILE, dir_fd=lower)
+            if size <= FIRST:
+                # One byte more, so that a file that grew meanwhile is not taken for the same.
+                differs = os.read(new, size + 1) != os.read(old, size + 1)
+            else:
+                differs = not same_content(new, old, size)
+            if differs:
+                self.add(path, MODIFIED, now, was)
+            elif now[0] != was[0] or now[4] != was[4] or now[5] != was[5]:
+                self.add(path, METADATA, now, was)
+            else:
+                self._same_modes(path, name, lower, now, was, new, old, depth)
+        finally:
+            os.close(new)
+            if old >= 0:
+                os.close(old)
+
+    def _same_modes(  # noqa: PLR0917
         self,
         path: str,
         name: str,
@@ -180,15 +192,11 @@ class UpperWalk(Comparison):
         old: int,
         depth: int,
     ) -> None:
-        """A regular file with the same bytes on both sides, which are open."""
+        """A regular file with the same bytes, mode and owner on both sides, which are open."""
         judgement = self._judge_file(new)
         if judgement.own_way or has_flags(old):
             self._name_by_view(path, name, lower, depth)
-        elif (
-            now[0] != was[0]
-            or now[4:6] != was[4:6]
-            or ((not judgement.plain or listed(old)) and self._attributes_differ(new, old))
-        ):
+        elif (not judgement.plain or listed(old)) and self._attributes_differ(new, old):
             self.add(path, METADATA, now, was)
         elif self._everything:
             self._touched(path, now, was)
@@ -198,7 +206,7 @@ class UpperWalk(Comparison):
         if stat.S_ISREG(now[0]):
             try:
                 self.origins[path] = os.getxattr(f"/proc/self/fd/{upper}/{name}", self._origin, follow_symlinks=False)
-            except OSError:
+            except OSError:  # as most have none
                 self.origins[path] = None
 
     # --- attributes --------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _ALONE = 0.006  # seconds: what is over sooner is not worth a fork
 _LEVELS, _FEW = 2, 32  # how deep one piece of work goes meanwhile; fewer pieces cannot be shared well
+_PAUSES = (0.0002, 0.0005, 0.001)
 _PIECES, _NUMBER = 512, 4  # with numbers of so many bytes they fit into a pipe of any size
 
 
@@ -55,10 +56,18 @@ def _finish(walk: Comparison) -> None:
 
 def _has_one_thread() -> bool:
     """Whether nothing else runs in this process, that could hold a lock at the moment of a fork."""
-    try:
-        return len(os.listdir("/proc/self/task")) == 1
-    except OSError:
-        return False
+    import threading
+
+    for pause in _PAUSES:
+        try:
+            if len(os.listdir("/proc/self/task")) == 1:
+                return True
+        except OSError:
+            return False  # nobody knows
+        if threading.active_count() > 1:
+            return False
+        time.sleep(pause)  # the kernel shows a thread for a little longer than Python, which has joined it
+    return False
 
 
 class _Worker(NamedTuple):
@@ -78,6 +87,7 @@ def _share(walk: Comparison, count: int) -> None:
         for _ in range(count - 1):
             workers.append(_start(walk, pieces, queue))
         _work(walk, pieces, queue)
+        walk.rows.sort()
         complete = True
         while workers:
             complete = _collect(walk, workers.pop()) and complete
@@ -106,6 +116,7 @@ def _be_worker(walk: Comparison, pieces: list[list[Task]], queue: int, end: int)
     try:
         walk.forget()
         _work(walk, pieces, queue)
+        walk.rows.sort()  # so that the one process that sorts all of them finds them nearly sorted
         with open(end, "wb") as stream:
             marshal.dump(walk.found(), stream)
         status = 0
