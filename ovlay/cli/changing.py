@@ -83,7 +83,15 @@ def outcome_document(verb: str, outcome: Outcome, overlay: Overlay) -> dict[str,
         "told": as_json(outcome.told),
         "plan": outcome.plan.to_json(),
         "status": overlay.status().to_json(),
+        **(_applied(outcome) if verb == "apply" else {}),
     }
+
+
+def _applied(outcome: Outcome) -> dict[str, Any]:
+    from ovlay.cli.plan import finding_document
+
+    conflicts = [finding_document(finding) for finding in outcome.conflicts]
+    return {"conflicts": conflicts, "needed": list(outcome.needed)}
 
 
 def show_plan(plan: Plan, terminal: Terminal) -> None:

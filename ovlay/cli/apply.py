@@ -1,0 +1,93 @@
+"""Make everything as the manifests say: only what differs is written, and twice is the same as once."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from ovlay.cli.plan import CONFLICTS, add_manifests, reasons, retired_lines
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Sequence
+
+    from ovlay.cli.options import Options
+    from ovlay.cli.terminal import Terminal
+    from ovlay.manifest.finding import Finding
+    from ovlay.overlay import Outcome
+    from ovlay.plan.plan import Plan
+
+EXAMPLES = """\
+examples:
+  ovlay apply                          all manifests of this system
+  ovlay apply hotfix.toml              this one alone
+  ovlay apply --enable hotfix.toml     in a new overlay, where there is none
+  ovlay apply --dry-run                what would be done, step by step
+  ovlay apply --triggers --yes         and run what must know of it, such as ldconfig
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add which manifests count, and what may be done for them."""
+    parser.usage = "ovlay apply [OPTION]... [MANIFEST]..."
+    add_manifests(parser)
+    parser.add_argument("--enable", action="store_true", help="put an overlay on the target where there is none")
+    parser.add_argument("--force", action="store_true", help="take what is in conflict, too")
+    parser.add_argument("--triggers", action="store_true", help="run the tools that must know of the change")
+
+
+def run(options: Options, terminal: Terminal) -> int:
+    """Apply, or say that all is as declared: exit status 5 where something is in conflict, and kept."""
+    from ovlay.cli.changing import Request, change
+    from ovlay.cli.opening import open_chosen
+    from ovlay.cli.progress import shown_progress
+
+    overlay = open_chosen(options)
+    manifests: Sequence[str] = getattr(options, "manifests", ())
+    enable, force, triggers, system = (
+        bool(getattr(options, name, False)) for name in ("enable", "force", "triggers", "system")
+    )
+    conflicts: list[Finding] = []
+
+    def plan() -> Plan:
+        with shown_progress(f"comparing {overlay.target} with what is declared", terminal):
+            found = overlay.plan_apply(manifests, enable=enable, force=force, triggers=triggers, user=not system)
+        conflicts.extend(() if force else found.conflicts)
+        for line in retired_lines(found.retired):
+            terminal.note(line)
+        return found.plan
+
+    def carry_out(confirm: Callable[[Plan], bool] | None) -> Outcome:
+        with ExitStack() as progress:
+            progress.enter_context(shown_progress(f"comparing {overlay.target} with what is declared", terminal))
+
+            def asked(plan: Plan) -> bool:
+                assert confirm is not None
+                progress.close()
+                answer = confirm(plan)
+                progress.enter_context(shown_progress(f"applying to {overlay.target}", terminal))
+                return answer
+
+            outcome = overlay.apply(
+                manifests,
+                enable=enable,
+                force=force,
+                triggers=triggers,
+                user=not system,
+                confirm=None if confirm is None else asked,
+            )
+        conflicts.extend(outcome.conflicts)
+        for line in retired_lines(outcome.retired):
+            terminal.note(line)
+        for command in outcome.needed:
+            terminal.note(f"needed now: {command} (`--triggers` does it)")
+        return outcome
+
+    request = Request(plan=plan, carry_out=carry_out, done=f"applied to {overlay.target}")
+    status = change(request, overlay, options, terminal)
+    for finding in conflicts:
+        terminal.complain(f"kept: {overlay.target}/{finding.path}  ({'; '.join(reasons(finding))})")
+    if conflicts:
+        terminal.complain("  next: look at them; then say --force, or declare what is there with `ovlay capture`")
+        return CONFLICTS
+    return status

@@ -1,0 +1,150 @@
+"""Say what `ovlay apply` would do, and why; change nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ovlay.manifest.finding import State
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterable, Iterator
+
+    from ovlay.cli.options import Options
+    from ovlay.cli.terminal import Terminal
+    from ovlay.manifest.apply import Application
+    from ovlay.manifest.document import Retired
+    from ovlay.manifest.finding import Finding
+
+EXAMPLES = """\
+examples:
+  ovlay plan                     what do the manifests of this system still need?
+  ovlay plan hotfix.toml         and this one?
+  ovlay plan --json hotfix.toml  the same for a program
+"""
+
+SCHEMA = "ovlay.comparison/1"
+
+DIFFERS = 1
+CONFLICTS = 5
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add which manifests count."""
+    parser.usage = "ovlay plan [OPTION]... [MANIFEST]..."
+    add_manifests(parser)
+    parser.add_argument("--force", action="store_true", help="as if what is in conflict were to be taken")
+
+
+def add_manifests(parser: argparse.ArgumentParser) -> None:
+    """Add what says which manifests count."""
+    parser.add_argument("manifests", nargs="*", metavar="MANIFEST", help="these, and not those that are found")
+    parser.add_argument("--system", action="store_true", help="leave the user's own manifests out")
+
+
+def run(options: Options, terminal: Terminal) -> int:
+    """List what would be done: exit status 1 where there is something, 5 where there are conflicts, else 0."""
+    from ovlay.cli.opening import open_chosen
+    from ovlay.cli.progress import shown_progress
+
+    overlay = open_chosen(options)
+    force: bool = getattr(options, "force", False)
+    with shown_progress(f"comparing {overlay.target} with what is declared", terminal):
+        found = overlay.plan_apply(
+            getattr(options, "manifests", ()), enable=True, force=force, user=not getattr(options, "system", False)
+        )
+    for line in listing(found, force=force):
+        terminal.print(line)
+    if not found.plan and not found.conflicts:
+        terminal.say(found.plan.reason)
+    for step in found.triggers:
+        terminal.note(f"afterwards {step.describe()} (`ovlay apply --triggers` does)")
+    if not overlay.status().active:
+        terminal.note(f"there is no overlay on {overlay.target}: `ovlay apply --enable` puts one there")
+    terminal.document(document(found))
+    if found.conflicts and not force:
+        return CONFLICTS
+    return DIFFERS if found.plan else 0
+
+
+def listing(found: Application, *, force: bool = False) -> Iterator[str]:
+    """The paths by what would happen to them, each with its reason; then what does not count here."""
+    target = found.comparison.target
+    groups: dict[str, list[str]] = {word: [] for word in _WORDS}
+    for finding in found.comparison.findings:
+        word = _word(finding, force=force)
+        if word is not None:
+            groups[word].append(f"  {target}/{finding.path}  ({'; '.join(reasons(finding))})")
+    for word, lines in groups.items():
+        if lines:
+            yield f"{word}:"
+            yield from lines
+    yield from retired_lines(found.retired)
+
+
+_WORDS = ("take back", "remove", "place", "change", "conflict, and kept")
+
+
+def _word(finding: Finding, *, force: bool) -> str | None:
+    state = finding.forced if force and finding.forced is not None else finding.state
+    if state is State.CONFLICT:
+        return "conflict, and kept"
+    if state is State.LEFTOVER:
+        return "take back"
+    if state is State.MISSING:
+        return "place"
+    if state is State.DIFFERS:
+        return "remove" if finding.item is not None and finding.item.kind == "absent" else "change"
+    return None
+
+
+def reasons(finding: Finding) -> Iterator[str]:
+    """Why something would be done to a path, or not, and where it is declared."""
+    if finding.conflict is not None:
+        yield str(finding.conflict)
+    if finding.detail:
+        yield finding.detail
+    if finding.item is not None:
+        yield str(finding.item.origin)
+    elif finding.receipt is not None and finding.receipt.manifest is not None:
+        yield finding.receipt.manifest
+
+
+def retired_lines(retired: Iterable[Retired]) -> Iterator[str]:
+    """What does not count here, and why."""
+    lines = [f"  {entry.path or 'all of it'}  ({entry.reason}; {entry.origin})" for entry in retired]
+    if lines:
+        yield "retired:"
+        yield from lines
+
+
+def document(found: Application) -> dict[str, Any]:
+    """The comparison and the plan as a document of schema ``ovlay.comparison/1``."""
+    comparison = found.comparison
+    return {
+        "schema": SCHEMA,
+        "target": comparison.target,
+        "as_declared": len(comparison.of(State.AS_DECLARED, State.GRADUATED)),
+        "findings": [
+            finding_document(finding) for finding in comparison.findings if finding.state is not State.AS_DECLARED
+        ],
+        "retired": [
+            {"path": entry.path, "file": entry.origin.file, "line": entry.origin.line, "reason": entry.reason}
+            for entry in found.retired
+        ],
+        "needed": [step.describe() for step in found.triggers],
+        "plan": found.plan.to_json(),
+    }
+
+
+def finding_document(finding: Finding) -> dict[str, Any]:
+    """One path and how it stands, as plain JSON values."""
+    item, receipt = finding.item, finding.receipt
+    return {
+        "path": finding.path,
+        "state": str(finding.state),
+        "conflict": None if finding.conflict is None else str(finding.conflict),
+        "detail": finding.detail,
+        "file": item.origin.file if item is not None else receipt.manifest if receipt is not None else None,
+        "line": item.origin.line if item is not None else None,
+    }
