@@ -193,13 +193,13 @@ class _Work:
     def _unmanaged(self, items: dict[str, Item]) -> Iterator[Finding]:
         from ovlay.changes.find import find_changes
 
-        absent = {path for path, item in items.items() if item.kind is Kind.ABSENT}
+        leaves = {path for path, item in items.items() if item.kind is not Kind.DIRECTORY}
         receipts = self._book.receipts
         for change in find_changes(self._backend).changes:
             path, receipt = change.path, receipts.get(change.path)
             if change.kind is ChangeKind.TOUCHED or path in items or (receipt is not None and receipt.manifest):
                 continue
-            if not any(around in absent for around in _around(path)):
+            if not any(around in leaves for around in _around(path)):
                 yield Finding(path, State.UNMANAGED, detail=str(change.kind), receipt=receipt)
 
     def _strays(self, items: dict[str, Item]) -> Iterator[str]:
