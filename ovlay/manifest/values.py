@@ -18,6 +18,7 @@ Parse: TypeAlias = Callable[[Any], Any]
 
 _NAME_MAX = 255  # bytes in a file name, and in a path with its null: limits.h
 _PATH_MAX = 4096
+_WORD_MAX = 4096
 _MAX_ID = 2**32 - 2  # the id after it is no user: (uid_t) -1 means "leave it" to chown(2)
 _SHOWN = 60
 
@@ -64,10 +65,12 @@ def parse_text(value: Any) -> str:
 
 
 def parse_word(value: Any) -> str:
-    """A text with something in it."""
+    """A text with something in it, of a length that a person writes."""
     text = parse_text(value)
     if not text:
         raise Wrong(Mistake("must not be empty"))
+    if len(text) > _WORD_MAX:  # a glob of megabytes keeps whoever compiles it busy for minutes
+        raise Wrong(Mistake(f"is longer than {_WORD_MAX} characters"))
     return text
 
 
