@@ -23,7 +23,7 @@ examples:
 _BKTS_OWN = frozenset({"--confirm", "--yes", "-y"})
 """The user's say, which bkt's command takes and bootc's does not know (bkt/src/commands/admin/bootc.rs)."""
 
-_SHOWN = 10  # changes that are named
+_SHOWN = 10  # changes of each kind that are named
 
 _PASSED_ON = (signal.SIGTERM, signal.SIGHUP)
 
@@ -54,24 +54,22 @@ def run(options: Options, terminal: Terminal) -> int:
 def warnings(overlay: Overlay) -> Iterator[str]:
     """What the user of an active overlay must know before an upgrade; nothing where none is active."""
     from ovlay.bkt.doing import stays
+    from ovlay.cli.guard import report
+    from ovlay.config import load_config
     from ovlay.errors import OvlayError
+    from ovlay.services.guard import forecast_upgrade
 
     status = overlay.status()
     if not status.active:
         return
-    if stays(status):
-        yield "⚠ usroverlay active: it is persistent, and lies on the image of today alone"
-    else:
-        yield "⚠ usroverlay active: its changes are lost when the upgrade is booted"
+    yield f"⚠ usroverlay active (changes {'persistent' if stays(status) else 'ephemeral'})"
     try:
-        found = overlay.changes()
-    except (OvlayError, OSError):
-        return  # that there is an overlay is the warning; who may not look into it upgrades all the same
-    shown = [change for change in found.changes if change.path != "."]
-    for change in shown[:_SHOWN]:
-        yield f"    {overlay.target}/{change.path}"
-    if len(shown) > _SHOWN:
-        yield f"    and {len(shown) - _SHOWN} more: `bkt admin usroverlay status`"
+        found = forecast_upgrade(overlay.backend, ignore=load_config().ignore)
+    except (OvlayError, OSError):  # who may not look into it is warned, and upgrades all the same
+        yield f"    the overlay on {status.target} is not there when another image is booted, and its changes are lost"
+        return
+    for line in report(found, most=_SHOWN):
+        yield f"    {line}"
 
 
 def passed_on(argv: Sequence[str]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def run(options: Options, terminal: Terminal) -> int:
     from ovlay.cli.changing import demand_real_root
     from ovlay.cli.opening import open_chosen
     from ovlay.cli.signals import terminating
-    from ovlay.errors import NotActive
+    from ovlay.errors import NotActive, NotPermitted
     from ovlay.model import Mode
     from ovlay.plan.plan import Plan
 
@@ -60,10 +61,12 @@ def run(options: Options, terminal: Terminal) -> int:
         raise NotActive(
             f"there is no overlay on {overlay.target}, and --no-enable forbids to make one", remedy=HOW_TO_ENABLE
         )
-    enabling = Plan() if status.active else overlay.backend.plan_enable(Mode())
     if options.dry_run:
-        _show(source, enabling, terminal)
+        _show(source, Plan() if status.active else overlay.backend.plan_enable(Mode()), terminal)
         return 0
+    if not status.active:
+        with suppress(NotPermitted):  # what only root can plan is refused after the build
+            overlay.backend.plan_enable(Mode())
     demand_real_root(overlay)
     with terminating():
         files = [_built(source, terminal), *source.scripts]

@@ -10,6 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ovlay.errors import NotPermitted
+from ovlay.services import guard
+from tests.cli.conftest import raising
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -54,9 +58,22 @@ def test_an_active_overlay_is_warned_of(bootc: Bkt) -> None:
     bootc.there("/usr/bin/bkt").write_text("new\n")
     said = bootc("admin bootc upgrade --check")
     assert (said.status, said.out) == (3, "bootc: upgrade --check\n")
-    assert said.err.startswith("⚠ usroverlay active: ")
-    assert "lost" in said.err
-    assert "/usr/bin/bkt" in said.err
+    assert said.err == (
+        "⚠ usroverlay active (changes ephemeral)\n"
+        "    the read-write, transient overlay on /usr is not there when another image is booted\n"
+        "    lost for good: 1 path, which no manifest of the system declares\n"
+        "      /usr/bin/bkt (modified)\n"
+        "    to keep it: `sudo ovlay capture` declares it in a manifest\n"
+    )
+
+
+def test_who_may_not_look_into_the_overlay_is_warned_all_the_same(bootc: Bkt, monkeypatch: pytest.MonkeyPatch) -> None:
+    bootc("admin usroverlay enable")
+    monkeypatch.setattr(guard, "forecast_upgrade", raising(NotPermitted("only root may look")))
+    said = bootc("admin bootc upgrade")
+    assert (said.status, said.out) == (3, "bootc: upgrade\n")
+    assert said.err.startswith("⚠ usroverlay active")
+    assert "its changes are lost" in said.err
 
 
 def test_a_dry_run_starts_nothing(bootc: Bkt) -> None:
