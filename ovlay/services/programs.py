@@ -72,9 +72,10 @@ def demand_lasting(overlay_has: Callable[[str], bool], program: Program, target:
 def demand_trusted(host: Host, program: Program) -> None:
     """Raise `InvalidInput` where another user than root could change what root is going to run at every boot."""
     for path in dict.fromkeys(program.files):
-        for part in _on_the_way(host, path):
+        for part in _parts(host, path, whole=path in program.own):
             if reason := _distrusted(host, part):
-                through = "" if part == path else f", through which {path} is run,"
+                relation = "in" if part.startswith(path + "/") else "on the way to"
+                through = "" if part == path else f", {relation} {path} which is run,"
                 raise InvalidInput(
                     f"{part}{through} {reason}: a unit of the system must not run it",
                     remedy="install ovlay where only root can write and nothing is cleaned up, for instance "
@@ -97,8 +98,21 @@ def _distrusted(host: Host, path: str) -> str:
     return ""
 
 
+def _parts(host: Host, path: str, *, whole: bool) -> Iterator[str]:
+    """What is on the way to a path, the path, and what is in it: all, or what Python would import from there."""
+    yield from _on_the_way(host, path)
+    if not host.is_directory(path):
+        return
+    if not whole:
+        yield from (posixpath.join(path, name) for name in _importable(host, path))
+        return
+    for folder, folders, files in os.walk(host.path(path)):
+        inside = path + folder[len(host.path(path)) :]
+        yield from (posixpath.join(inside, name) for name in (*folders, *files))
+
+
 def _on_the_way(host: Host, path: str) -> Iterator[str]:
-    """Every directory on the way to ``path``, every link with where it leads, the path, and what is right in it."""
+    """Every directory on the way to ``path``, every link with where it leads, and the path."""
     seen: set[str] = set()
     waiting = [path]
     while waiting:
@@ -113,8 +127,6 @@ def _on_the_way(host: Host, path: str) -> Iterator[str]:
                 rest = now[len(part) :].lstrip("/")
                 waiting.append(posixpath.join(posixpath.dirname(part), to, rest))
                 break
-    if host.is_directory(path):
-        yield from (posixpath.join(path, name) for name in _importable(host, path))
 
 
 def _parents(path: str) -> Iterator[str]:

@@ -118,14 +118,14 @@ def test_a_program_through_a_link_that_others_can_move(cli: Cli) -> None:
     there(cli, "/loose").chmod(0o777)
     there(cli, "/bin").symlink_to("loose")
     said = cli("service", "install", "--yes", "--program", "/bin/ovlay")
-    assert (said.status, "/loose, through which /bin/ovlay is run, can be written" in said.err) == (2, True)
+    assert (said.status, "/loose, on the way to /bin/ovlay which is run, can be written" in said.err) == (2, True)
 
 
 @pytest.mark.parametrize(
     ("first", "path", "message"),
     [
         ("#!/usr/bin/env python3\n", "/opt/ovlay", "whatever python3 the search path has"),
-        ("#!/gone/python\n", "/opt/ovlay", "/gone, through which /gone/python is run, cannot be looked at"),
+        ("#!/gone/python\n", "/opt/ovlay", "/gone, on the way to /gone/python which is run, cannot be looked at"),
         ("", "ovlay", "is not an absolute path"),
         ("", "/opt/none", "cannot be looked at"),
     ],
