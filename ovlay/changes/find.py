@@ -90,7 +90,10 @@ def look(
     everything: bool = False,
     workers: int | None = None,
 ) -> Changes:
-    """The changes of one overlay, whose sides are open. ``paths`` are relative to the target."""
+    """The changes of one overlay, whose sides are open. ``paths`` are relative to the target.
+
+    What other lower layers brought is none of them, where the upper is reached and can tell.
+    """
     paths = () if "." in paths else paths
     options = _options(host, mount, paths, everything=everything)
     if not views.own_inodes:
@@ -106,6 +109,10 @@ def look(
         carry_out(names, names.begin, workers=workers)
         walk.take(names.found())
     rows = [row for row in walk.rows if is_below(row[0], paths)] if paths else walk.rows
+    if views.upper is not None and _has_layers(mount):
+        from ovlay.changes.layers import without_layers
+
+        rows = without_layers(views.upper, rows, prefix=prefix(mount), errors=walk.errors)
     rows.sort()
     renames: dict[str, str] = {}
     if views.own_inodes and mount.fstype == "overlay":
@@ -175,8 +182,7 @@ def private(mount: Mount) -> tuple[str, ...]:
 def _walk(host: Host, mount: Mount, views: Views, options: dict[str, Any]) -> Comparison:
     if not views.own_inodes:
         return Comparison(views, **options)
-    one_layer = len(mount.lower) == 1 or mount.fstype != "overlay"
-    if views.upper is not None and one_layer and _upper_is_all(views):
+    if views.upper is not None and _upper_is_all(views):
         from ovlay.changes.upper_walk import UpperWalk
 
         del options["private"]
@@ -189,8 +195,14 @@ def _walk(host: Host, mount: Mount, views: Views, options: dict[str, Any]) -> Co
         # The upper's filesystem may know whole seconds only, in which a file can have been changed twice.
         return Comparison(views, **options)
     redirects = option(host, mount, "redirect_dir") in _ON
+    one_layer = not _has_layers(mount)
     pruning = Pruning(directories=one_layer, whole_seconds=one_layer, redirects=redirects)
     return PrunedWalk(views, pruning=pruning, **options)
+
+
+def _has_layers(mount: Mount) -> bool:
+    """Whether there is more beneath than the base, as with system extensions."""
+    return mount.fstype == "overlay" and len(mount.lower) > 1
 
 
 def _upper_is_all(views: Views) -> bool:

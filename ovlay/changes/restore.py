@@ -46,8 +46,9 @@ def plan_restore(backend: Backend, paths: Sequence[str] | None) -> Plan:
         found = look(
             backend.host, mount, views, paths=tuple(wanted or ()), submounts=submounts, everything=True, workers=None
         )
-        changes = found.changes if len(mount.lower) == 1 else _without_layers(backend, mount, views, found.changes)
-        selected = _select(views, changes, submounts, backend.target)
+        if len(mount.lower) > 1:
+            _demand_no_files_of_layers(backend, mount, views)
+        selected = _select(views, found.changes, submounts, backend.target)
     warnings = list(_left_out(backend, selected, found.errors))
     if wanted is not None:
         warnings += [
@@ -68,11 +69,10 @@ def plan_restore(backend: Backend, paths: Sequence[str] | None) -> Plan:
     return Plan((step,), warnings=(_summary(selected), *warnings, *_of_holders(selected)))
 
 
-def _without_layers(backend: Backend, mount: Mount, views: Views, changes: Sequence[Change]) -> tuple[Change, ...]:
-    """The changes without what lower layers over the base brought: no base has it, yet nobody added it.
+def _demand_no_files_of_layers(backend: Backend, mount: Mount, views: Views) -> None:
+    """Raise `Unsupported` where somebody wants what lower layers over the base bring.
 
-    Raises `Unsupported` where somebody wants what these layers bring: of a file of theirs that was changed it cannot
-    be seen what it was.
+    Of a file of theirs that was changed it cannot be seen what it was.
     """
     if views.upper is None or backend.brings_files(mount):
         raise Unsupported(
@@ -80,12 +80,6 @@ def _without_layers(backend: Backend, mount: Mount, views: Views, changes: Seque
             "cannot be told from what was changed",
             remedy="`ovlay reset --fresh` takes all changes away and leaves them",
         )
-    brought = {
-        change.path for change in changes if change.kind is ChangeKind.ADDED and _stat(views.upper, change.path) is None
-    }
-    above = {path[:at] for path in brought for at, letter in enumerate(path) if letter == "/"}
-    left = brought | above
-    return tuple(change for change in changes if change.kind is not ChangeKind.ADDED or change.path not in left)
 
 
 def plan_fresh(backend: Backend) -> Plan:

@@ -50,6 +50,11 @@ class LinuxKernel(Kernel):
             return None
         mount = self.mounts().covering(os.path.realpath(path))
         fstype = mount.fstype if mount is not None else "unknown"
+        if mount is not None and mount.upper is not None:
+            # The numbers of an overlay are those of its upper's filesystem (ovl_statfs), the name is not.
+            from ovlay.kernel.upper import is_on_tmpfs
+
+            fstype = "tmpfs" if is_on_tmpfs(mount.mount_point) else fstype
         total = space.f_blocks * space.f_frsize
         return Backing(
             fstype=fstype,

@@ -27,6 +27,11 @@ _PADDING, _HEADER, _MAGIC, _OF_UPPER = 3, 21, 0xFB, 4
 _FILESYSTEMS = ("ext4", "xfs", "btrfs", "tmpfs", "ext3", "ext2", "f2fs", "bcachefs", "zfs", "ramfs", "overlay")
 
 
+# What a tmpfs makes its handles of: three words, with a type that means two anywhere else (shmem_encode_fh of the
+# kernel's mm/shmem.c, FILEID_INO32_GEN of include/linux/exportfs.h).
+_HANDLE_OF_TMPFS, _LENGTH_OF_TMPFS = 1, 12
+
+
 class Handle(NamedTuple):
     """What a filesystem knows a file by; only comparable within one filesystem."""
 
@@ -82,6 +87,18 @@ def upper_handle(merged: int) -> Handle | None:
     if not content[3] & _OF_UPPER:
         return None
     return Handle(content[4], content[_HEADER : content[2]])
+
+
+def is_on_tmpfs(path: str) -> bool:
+    """Whether the overlay that is seen at ``path`` has its upper on a tmpfs, which may be mounted nowhere in sight."""
+    with contextlib.suppress(OSError):  # then it cannot be looked at
+        merged = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            handle = upper_handle(merged)
+        finally:
+            os.close(merged)
+        return handle is not None and (handle.type, len(handle.content)) == (_HANDLE_OF_TMPFS, _LENGTH_OF_TMPFS)
+    return False
 
 
 def _by_handle(merged: int, wanted: Handle, table: MountTable) -> int | None:

@@ -46,6 +46,13 @@ def truth(views: Views) -> dict[str, str]:
     return {found.path: kind_of(found) for found in compare(before, after, ignore=IGNORED)}
 
 
+def brought(scratch: Scratch) -> list[str]:
+    """The paths that a layer between the base and the upper has, and the upper has not."""
+    layer, upper = scratch.work / "extension", scratch.work / "upper"
+    paths = [path.relative_to(layer) for path in layer.rglob("*")] if layer.exists() else []
+    return [str(path) for path in paths if not os.path.lexists(upper / path)]
+
+
 def ways(views: Views, mount: Mount) -> dict[str, Any]:
     """Every way that there is: each gives the same."""
     host = Host()
@@ -98,6 +105,7 @@ def main(name: str, place: str) -> None:
         report = {
             "reached": views.upper is not None,
             "truth": truth(views),
+            "brought": brought(scratch),
             "expected": expected,
             "ways": {way: plain(changes) for way, changes in ways(views, mount).items()},
             "root": with_root,

@@ -115,12 +115,13 @@ def mount_fuse(scratch: Scratch, topology: Topology) -> None:
     run("fuse-overlayfs", "-o", f"lowerdir={beneath},upperdir={upper},workdir={work}", scratch.target)
 
 
-def mount_detached(scratch: Scratch, topology: Topology) -> None:
+def mount_detached(scratch: Scratch, topology: Topology, *, size: str = "50%") -> None:
     """As bootc does on its composefs backend: upper and work on a tmpfs to which no path leads."""
     from ovlay.kernel import libc
 
     mode = scratch.target.stat().st_mode & 0o7777
     context = libc.fsopen("tmpfs")
+    libc.fsconfig_string(context, "size", size)
     libc.fsconfig_create(context)
     tmpfs = libc.fsmount(context)
     here = f"/proc/self/fd/{tmpfs}"
