@@ -81,14 +81,16 @@ def _read(file: str) -> str:
         raise wrong(error.strerror or "cannot be opened") from error
     except ValueError as error:  # a null character
         raise wrong("there can be no file of that name") from error
-    with os.fdopen(descriptor, "rb") as stream:
+    try:
         mode = os.fstat(descriptor).st_mode
         if not stat.S_ISREG(mode):
             raise wrong("is a directory" if stat.S_ISDIR(mode) else "is not a regular file")
-        try:
+        with os.fdopen(descriptor, "rb", closefd=False) as stream:
             data = stream.read(LIMIT + 1)
-        except OSError as error:
-            raise wrong(f"cannot be read: {error.strerror}") from error
+    except OSError as error:
+        raise wrong(f"cannot be read: {error.strerror}") from error
+    finally:
+        os.close(descriptor)
     if len(data) > LIMIT:
         raise wrong(f"is larger than {LIMIT >> 20} MiB, which is more than a manifest may be")
     try:

@@ -64,11 +64,17 @@ def parse_text(value: Any) -> str:
     return value
 
 
-def parse_word(value: Any) -> str:
-    """A text with something in it, of a length that a person writes."""
+def parse_some(value: Any) -> str:
+    """A text with something in it."""
     text = parse_text(value)
     if not text:
         raise Wrong(Mistake("must not be empty"))
+    return text
+
+
+def parse_word(value: Any) -> str:
+    """A text with something in it, of a length that a person writes."""
+    text = parse_some(value)
     if len(text) > _WORD_MAX:  # a glob of megabytes keeps whoever compiles it busy for minutes
         raise Wrong(Mistake(f"is longer than {_WORD_MAX} characters"))
     return text
@@ -84,7 +90,7 @@ def parse_name(value: Any) -> str:
 
 def parse_link(value: Any) -> str:
     """What a symbolic link says."""
-    text = parse_word(value)
+    text = parse_some(value)
     if "\0" in text:
         raise Wrong(Mistake("must not contain a null character"))
     if len(text.encode()) >= _PATH_MAX:
