@@ -36,7 +36,9 @@ def report(
 
         sys.stderr.write("".join(traceback.format_exception(error)))
     document = describe(error, words)
-    terminal.complain(f"{program}: {document['message']}")
+    terminal.complain(f"{program}: {getattr(error, 'summary', document['message'])}")
+    for problem in getattr(error, "problems", ()):
+        terminal.complain(f"  {problem}")
     for line in getattr(error, "__notes__", ()):
         terminal.complain(f"  {line}")
     if document["remedy"]:
