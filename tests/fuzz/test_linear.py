@@ -6,8 +6,8 @@ import pytest
 
 from tests.fuzz.large import SHAPES, Shape, seconds
 
-FACTOR = 4
-BOUND = 9  # of the fourfold input; a quadratic parser takes sixteen times as long
+FACTOR = 8
+BOUND = 20  # of the eightfold input; a quadratic parser takes sixty-four times as long
 LEAST = 0.004  # seconds: less cannot be told from noise
 START, LARGEST = 4_000, 250_000
 
