@@ -30,10 +30,11 @@ _LEAVES = frozenset({Kind.FILE, Kind.SYMLINK, Kind.ABSENT})
 def manifest_folders(host: Host, *, user: bool = True) -> tuple[str, ...]:
     """The directories that are searched, lowest first, as this process finds them.
 
-    The last one is the user's own, with ``user`` and not for root: privileged code trusts nothing a user can write.
+    The last one is the user's own, with ``user`` and not for root: privileged code trusts nothing a user can write. In
+    a user namespace root is the user.
     """
     folders = [host.path(folder) for folder in SYSTEM_FOLDERS]
-    if user and os.geteuid() != 0:
+    if user and (os.geteuid() != 0 or host.in_user_namespace):
         import platformdirs
 
         folders.append(platformdirs.user_config_dir("ovlay", appauthor=False))

@@ -318,6 +318,26 @@ def test_where_captures_go(place: Place, monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert default_manifest(place.overlay.host) == str(tmp_path / "config/ovlay/manifest.d/captured.toml")
 
 
+def test_what_another_manifest_declares_is_left_out(place: Place) -> None:
+    system = Path(place.overlay.host.path("/etc/ovlay/manifest.toml"))
+    system.parent.mkdir(parents=True)
+    system.write_text(
+        'schema = 1\n[[file]]\npath = "/usr/bin/one"\ntext = "1"\n[[file]]\npath = "/usr/bin/two"\ntext = "2"\n'
+        '[[absent]]\npath = "/usr/lib/deep"\n'
+    )
+    place.overlay.apply(user=False)
+    (place.usr / "bin/two").write_text("edited")
+    (place.usr / "bin/new").write_text("new")
+    outcome = place.capture()
+    assert set(place.entries()) == {"/usr/bin/two", "/usr/bin/new"}
+    assert outcome.plan.warnings == (
+        f"left out, being as declared already: 3 paths, by {system} (--all captures them too)",
+    )
+    assert place.capture().plan.reason == f"{place.file} declares all of it already"
+    place.overlay.capture(to=place.file, everything=True)
+    assert set(place.entries()) == {"/usr/bin/one", "/usr/bin/two", "/usr/bin/new", "/usr/lib/deep"}
+
+
 # --- interrupted -----------------------------------------------------------------------------------------------------
 
 
