@@ -18,7 +18,7 @@ from ovlay.kernel.upper import is_on_tmpfs
 from ovlay.model import AnomalyKind, Owner
 from ovlay.overlay import Overlay
 from ovlay_backends.overlayfs import OverlayfsBackend
-from tests.changes.topologies import Topology, mount_detached, mount_overlay, run
+from tests.changes.topologies import Topology, mount_detached, mount_mapped, mount_overlay, run
 
 if TYPE_CHECKING:
     from ovlay.kernel import Mount
@@ -26,7 +26,68 @@ if TYPE_CHECKING:
 from tests.changes import pitfalls_of_the_walk
 from tests.changes.pitfall import PITFALLS, ROOT, base, expect, kinds, options, overlay_on, pitfall, put, seen
 
-__all__ = ["PITFALLS", "ROOT", "pitfalls_of_the_walk"]
+__all__ = ["KNOWN", "PITFALLS", "ROOT", "pitfalls_of_the_walk"]
+
+KNOWN: dict[str, tuple[str, ...]] = {
+    "1 chmod and back, opened and not written, the same bytes again": (
+        "chmod_and_back",
+        "opened_for_writing_and_not_written",
+        "the_same_bytes_written",
+        "replaced_by_the_same",
+        "touched",
+    ),
+    "2 a parent that was copied up for a child": ("parents_of_a_changed_child",),
+    "3 an opaque directory with as many links": ("an_opaque_directory_with_as_many_links",),
+    "4 a directory deleted and made again": ("deleted_and_made_again", "a_hidden_directory_that_was_emptied"),
+    "5 swapped, with one size and time": ("files_swapped", "directories_swapped", "content_of_one_size_and_time"),
+    "6 the same with redirects on images": ("directories_swapped", "redirects-erofs", "redirects-squashfs"),
+    "7 a directory moved by a redirect": ("a_directory_moved", "a_directory_moved_into_a_new_one", "redirects"),
+    "8 one hard link written, with an index": (
+        "one_hard_link_written",
+        "one_hard_link_written_and_deleted",
+        "index",
+        "index-xfs",
+        "metacopy-index",
+        "fuse",
+    ),
+    "9 one hard link written, without": ("one_hard_link_written", "one_hard_link_written_and_deleted", "ext4", "xfs"),
+    "10 chmod with metacopy": ("modes", "owners", "metacopy", "metacopy-index"),
+    "11 another type": ("other_types", "a_link_elsewhere"),
+    "12 device numbers, modes of fifos": ("devices", "fifos_and_sockets"),
+    "13 access lists, capabilities, attributes": (
+        "access_lists",
+        "root_attributes",
+        "user_attributes",
+        "the_directory_itself",
+    ),
+    "14 a raw whiteout in the lower": ("raw_whiteouts_in_the_lower_are_not_there",),
+    "15 a lower file that overlayfs refuses": ("a_file_that_the_overlay_refuses_is_said",),
+    "16 whiteouts that are attributes": ("whiteouts_that_are_attributes_and_whiteouts_over_nothing",),
+    "17 a whiteout over nothing": (
+        "a_whiteout_over_nothing",
+        "whiteouts_that_are_attributes_and_whiteouts_over_nothing",
+    ),
+    "18 escaped attributes": ("an_attribute_named_as_overlayfs_names_its_own",),
+    "19 immutable and append-only": ("immutable_and_append_only",),
+    "20 time stamps of whole seconds": (
+        "content_of_one_size_and_time",
+        "ext4-of-small-inodes",
+        "small-inodes-above",
+    ),
+    "21 images of one build": ("images_of_one_build_are_told_apart_by_content",),
+    "22 what is not the upper": (
+        "decoys_are_not_taken_for_the_upper",
+        "an_upper_that_was_moved_is_found_by_its_handle",
+    ),
+    "23 odd names of the upper": ("uppers_with_odd_names_are_found",),
+    "24 mounts below the target": ("mounts_below_are_left_out",),
+    "25 odd names in the tree": ("odd_names", "names_that_begin_alike"),
+    # Nothing is asked of FIEMAP: bytes are read, which are the page cache's on every filesystem.
+    "26 dirty pages": ("content_of_one_size_and_time", "sparse_files", "a_hole_where_zeros_were", "xfs", "btrfs"),
+    "27 security.evm, and labels under context=": ("seals_and_labels_that_are_not_the_files_own_are_no_changes",),
+}
+"""What overlays are known to trip over, and what shows that it does not happen here: cases, which run on every topology
+that can have them, topologies, and pitfalls."""
 
 
 # --- layers that were made by hand -----------------------------------------------------------------------------------
@@ -162,6 +223,63 @@ def an_overlay_over_another_directory_than_its_lower_is_compared_with_what_it_co
 
 
 # --- what else is told -----------------------------------------------------------------------------------------------
+
+
+@pitfall(root=True)
+def seals_and_labels_that_are_not_the_files_own_are_no_changes(place: Path) -> None:
+    """EVM seals a copy anew, and ``context=`` labels everything alike, which needs SELinux: here the option is told."""
+
+    def fill(d: Path) -> None:
+        for name in ("sealed", "labelled", "both", "noted"):
+            os.setxattr(put(d / name), "security.evm", b"\x02seal")
+            os.setxattr(d / name, "security.selinux", b"system_u:object_r:usr_t:s0\0")
+
+    scratch = base(place, fill)
+    mount_overlay(scratch, Topology())
+    for name in ("sealed", "both"):
+        os.setxattr(scratch.target / name, "security.evm", b"\x02other")
+    for name in ("labelled", "both"):
+        os.setxattr(scratch.target / name, "security.selinux", b"system_u:object_r:bin_t:s0\0")
+    os.setxattr(scratch.target / "noted", "user.note", b"")
+    mount = overlay_on(scratch)
+    expect(mount, {"labelled": "metadata", "both": "metadata", "noted": "metadata"})
+    given = mount._replace(super_options=f'{mount.super_options},context="system_u:object_r:usr_t:s0"')
+    with Host().kernel.views(mount) as views:
+        for way, changes in seen(given, views).items():
+            assert kinds(changes) == {"noted": "metadata"}, way
+
+
+@pitfall(root=True)
+def owners_are_those_of_the_overlay_where_the_upper_is_mapped(place: Path) -> None:
+    """An upper on an idmapped mount: what is 5000 on the filesystem is 0 in the overlay."""
+    scratch = base(place, lambda d: [put(d / name) for name in ("edited", "owned", "chmodded", "same")])
+    raw, mapped = place / "raw", scratch.work / "mapped"
+    for directory in (raw, mapped):
+        directory.mkdir()
+    run("mount", "-t", "tmpfs", "tmpfs", raw)
+    for name in ("upper", "work"):
+        (raw / name).mkdir()
+        (raw / name).chmod(0o755)
+        os.chown(raw / name, 5000, 5000)
+    mount_mapped(raw, mapped, "5000 0 1000")
+    assert (mapped / "upper").stat().st_uid == 0
+    shown = f"lowerdir={scratch.target},upperdir={mapped}/upper,workdir={mapped}/work"
+    run("mount", "-t", "overlay", "ovlay", "-o", shown, scratch.target)
+    put(scratch.target / "edited", b"other\n")
+    os.chown(scratch.target / "owned", 7, 8)
+    (scratch.target / "chmodded").chmod(0o600)
+    os.utime(scratch.target / "same")
+    assert (raw / "upper/owned").stat().st_uid == 5007
+    answer = {"edited": "modified", "owned": "metadata", "chmodded": "metadata"}
+    mount = overlay_on(scratch)
+    expect(mount, answer)
+    # Only the mapped path shows the owners that the overlay shows.
+    assert Host().kernel.is_upper(mount, f"{mapped}/upper")
+    assert not Host().kernel.is_upper(mount, f"{raw}/upper")
+    run("umount", "-l", mapped)
+    with Host().kernel.views(mount) as views:
+        for way, changes in seen(mount, views).items():
+            assert kinds(changes) == answer, way
 
 
 @pitfall(root=True)

@@ -10,9 +10,11 @@ import tempfile
 
 import pytest
 
-from tests.changes.pitfalls import PITFALLS, ROOT
+from tests.changes.cases import CASES
+from tests.changes.pitfalls import KNOWN, PITFALLS, ROOT
 from tests.changes.test_topologies import ROOT as CHECKOUT
 from tests.changes.test_topologies import unshared
+from tests.changes.topologies import TOPOLOGIES
 from tests.lacking import lacking
 
 BY_ROOT = [pytest.param(name, marks=pytest.mark.lab) for name in PITFALLS if name in ROOT]
@@ -32,3 +34,10 @@ def test_pitfall(name: str) -> None:
         command = [sys.executable, "-W", "error", "-m", "tests.changes.pitfalls", name, f"{place}/run"]
         done = subprocess.run([*unshare, *command], cwd=CHECKOUT, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_everything_that_is_known_to_go_wrong_is_tried() -> None:
+    assert [int(what.split()[0]) for what in KNOWN] == list(range(1, 28))
+    tried = CASES.keys() | PITFALLS.keys() | TOPOLOGIES.keys()
+    assert {name for names in KNOWN.values() for name in names} <= tried
+    assert all(set(names) & (CASES.keys() | PITFALLS.keys()) for names in KNOWN.values())

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 EVERYWHERE = frozenset({"links", "fifos"})
 FULL = EVERYWHERE | {"devices", "owners", "attributes", "acl", "escapes", "flags", "user-attributes"}
@@ -139,6 +140,33 @@ def mount_detached(scratch: Scratch, topology: Topology, *, size: str = "50%") -
     mount = libc.fsmount(overlay)
     libc.move_mount(mount, str(scratch.target))
     for descriptor in (context, tmpfs, overlay, mount):
+        os.close(descriptor)
+
+
+def mount_mapped(source: Path, at: Path, mapping: str) -> None:
+    """An idmapped mount of a directory: mount_setattr(2). ``mapping`` is a line of user_namespaces(7)' uid_map."""
+    import ctypes
+
+    from ovlay.kernel import libc
+
+    holder = subprocess.Popen(["unshare", "--user", "sleep", "60"])
+    try:
+        here = os.stat("/proc/self/ns/user").st_ino
+        while os.stat(f"/proc/{holder.pid}/ns/user").st_ino == here:
+            time.sleep(0.01)
+        for kind in ("uid", "gid"):
+            Path(f"/proc/{holder.pid}/{kind}_map").write_text(mapping)
+        namespace = os.open(f"/proc/{holder.pid}/ns/user", os.O_RDONLY)
+    finally:
+        holder.kill()
+        holder.wait()
+    tree = libc.open_tree(str(source))
+    idmap = 0x100000  # MOUNT_ATTR_IDMAP: include/uapi/linux/mount.h
+    attributes = (ctypes.c_uint64 * 4)(idmap, 0, 0, namespace)
+    call, size = 442, ctypes.sizeof(attributes)  # mount_setattr, on every architecture
+    assert ctypes.CDLL(None).syscall(call, tree, b"", libc.AT_EMPTY_PATH, attributes, ctypes.c_size_t(size)) == 0
+    libc.move_mount(tree, str(at))
+    for descriptor in (tree, namespace):
         os.close(descriptor)
 
 
