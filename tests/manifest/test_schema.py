@@ -36,7 +36,8 @@ def _pattern(_: Any, pattern: str, value: Any, __: Any) -> Iterator[jsonschema.V
         yield jsonschema.ValidationError(f"{value!r} does not match {pattern}")
 
 
-VALIDATOR = jsonschema.validators.extend(jsonschema.Draft202012Validator, {"pattern": _pattern})(SCHEMA)
+_extend: Any = jsonschema.validators.extend
+VALIDATOR = _extend(jsonschema.Draft202012Validator, {"pattern": _pattern})(SCHEMA)
 
 FULL: dict[str, Any] = {
     "schema": 1,
@@ -134,7 +135,7 @@ def places(value: Any) -> Iterator[tuple[Any, Any]]:
         yield from places(item)
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(st.data())
 def test_the_loader_and_the_schema_agree(data: st.DataObject) -> None:
     document = copy.deepcopy(FULL)
@@ -160,7 +161,7 @@ def agree(document: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("kind", Kind)
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(data=st.data())
 def test_they_agree_on_every_key_of_an_entry(kind: Kind, data: st.DataObject) -> None:
     entry = dict(data.draw(st.sampled_from(FULL[kind])))

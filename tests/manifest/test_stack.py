@@ -10,10 +10,9 @@ import pytest
 
 from ovlay.errors import NotPermitted
 from ovlay.host import Host
-from ovlay.manifest import stack
 from ovlay.manifest.conditions import Facts
 from ovlay.manifest.document import Declared, InvalidManifest, Manifest, Retired
-from ovlay.manifest.load import parse_manifest
+from ovlay.manifest.load import load_manifest, parse_manifest
 from ovlay.manifest.stack import find_manifests, load_stack, resolve
 from ovlay.model import Access, Mode, Persistence
 
@@ -152,14 +151,12 @@ def test_the_mistakes_of_all_are_told_at_once(host: Host, tmp_path: Path) -> Non
 def test_what_may_not_be_read_is_told_with_the_mistakes(
     host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    load = stack.load_manifest
-
     def forbidding(path: str, **more: Any) -> Manifest:
         if "closed" in path:
             raise NotPermitted(f"{path}: may not be read", remedy="run it as root")
-        return load(path, **more)
+        return load_manifest(path, **more)
 
-    monkeypatch.setattr(stack, "load_manifest", forbidding)
+    monkeypatch.setattr("ovlay.manifest.stack.load_manifest", forbidding)
     bad = write(tmp_path, "bad.toml", "")
     with pytest.raises(NotPermitted, match="/closed: may not be read; /closed2: may not be read"):
         load_stack(host, ["/closed", write(tmp_path, "good.toml"), "/closed2"])
