@@ -25,6 +25,7 @@ class VmHost(LabHost):
     """One machine from its first boot to its end; a context manager."""
 
     boots: MachineImage
+    quick: bool = False  # boot to what ostree and systemd-tmpfiles need, and no further
     argument: str = ""  # more for the kernel, in every boot from now on
     evidence: list[str] = field(default_factory=list)  # what the boots that are over have printed
     boot_seconds: list[float] = field(default_factory=list)
@@ -93,7 +94,8 @@ class VmHost(LabHost):
         """Boot, and wait for the agent."""
         assert self._short is not None
         number = len(self.boot_seconds)
-        arguments = f"{self._argument} {_SELINUX[self.boots.recipe.selinux]} {self.argument}"
+        unit = "systemd.unit=ovlay-vm-quick.service" if self.quick else ""
+        arguments = f"{self._argument} {_SELINUX[self.boots.recipe.selinux]} {unit} {self.argument}"
         self._qemu = Machine.start(
             work=Path(self._short.name),
             kernel=self.boots.kernel,

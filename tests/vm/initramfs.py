@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import lzma
 import os
 import stat
@@ -13,8 +14,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MODULES = ("virtio_pci", "virtio_blk", "ext4", "overlay", "erofs", "loop")
-"""What it loads: the disk, the file systems, and what a composefs root is made of."""
+MODULES = ("virtio_pci", "virtio_blk", "virtio_console", "ext4", "overlay", "erofs", "loop")
+"""What it loads: the disks, the channel to the tests, the file systems, and what a composefs root is made of."""
 
 _DIRECTORIES = ("bin", "dev", "etc", "modules", "proc", "run", "sys", "sysroot", "tmp", "usr")
 _PROGRAMS = ("/bin/busybox", "/usr/lib/ostree/ostree-prepare-root")
@@ -48,25 +49,24 @@ def _modules(tree: Path, release: str) -> tuple[str, ...]:
     """Their files in the order of loading, each once."""
     order: list[str] = []
     for module in MODULES:
-        ask = ["chroot", tree, "modprobe", "-S", release, "--show-depends", module]
+        ask = ["chroot", str(tree), "modprobe", "-S", release, "--show-depends", module]
         told = subprocess.run(ask, capture_output=True, text=True, check=True).stdout
         order += [line.split()[1] for line in told.splitlines() if line.startswith("insmod ")]
     return tuple(dict.fromkeys(order))
 
 
 def _archive(members: dict[str, bytes | str]) -> Iterator[bytes]:
-    """A cpio archive in the format "newc" (Documentation/driver-api/early-userspace/buffer-format.rst); text is a link."""
+    """A cpio archive, "newc" of the kernel's early-userspace/buffer-format.rst; a member that is text is a link."""
     directories = {str(parent) for name in members for parent in Path(name).parents} | set(_DIRECTORIES)
     directories.discard(".")
-    number = 0
-    for number, name in enumerate(sorted(directories), 1):
-        yield _header(number, name, stat.S_IFDIR | 0o755)
-    number += 1
-    yield _header(number, "dev/console", stat.S_IFCHR | 0o600, device=_CONSOLE)
-    for number, (name, content) in enumerate(sorted(members.items()), number + 1):
+    inodes = itertools.count(1)
+    for name in sorted(directories):
+        yield _header(next(inodes), name, stat.S_IFDIR | 0o755)
+    yield _header(next(inodes), "dev/console", stat.S_IFCHR | 0o600, device=_CONSOLE)
+    for name, content in sorted(members.items()):
         data = os.fsencode(content) if isinstance(content, str) else content
         mode = stat.S_IFLNK | 0o777 if isinstance(content, str) else stat.S_IFREG | 0o755
-        yield _header(number, name, mode, len(data)) + data + b"\0" * (-len(data) % 4)
+        yield _header(next(inodes), name, mode, len(data)) + data + b"\0" * (-len(data) % 4)
     yield _header(0, "TRAILER!!!", 0)
 
 

@@ -64,7 +64,15 @@ class Machine:
         console, journal = work / f"console-{number}", work / f"journal-{number}"
         with theirs, (work / f"qemu-{number}").open("wb") as printed:
             process = subprocess.Popen(
-                _command(kernel, initramfs, disk, project, f"{ARGUMENTS} {arguments}", console, journal, theirs),
+                _command(
+                    kernel=kernel,
+                    initramfs=initramfs,
+                    disk=disk,
+                    project=project,
+                    arguments=f"{ARGUMENTS} {arguments}",
+                    prints=(console, journal),
+                    channel=theirs.fileno(),
+                ),
                 stdin=subprocess.DEVNULL,
                 stdout=printed,
                 stderr=subprocess.STDOUT,
@@ -151,15 +159,9 @@ class Machine:
 
 
 def _command(
-    kernel: Path,
-    initramfs: Path,
-    disk: Path,
-    project: Path,
-    arguments: str,
-    console: Path,
-    journal: Path,
-    channel: socket.socket,
+    *, kernel: Path, initramfs: Path, disk: Path, project: Path, arguments: str, prints: tuple[Path, Path], channel: int
 ) -> list[str]:
+    console, journal = prints
     # timeout(1) passes SIGTERM on to QEMU when its own parent is gone.
     guarded = ["setpriv", "--pdeathsig", "TERM", "timeout", "--foreground", "--kill-after=5", str(LIFE)]
     # `max` alone oopses in some boots under emulation (cmpxchg16b), and microvm hangs in some.
@@ -178,7 +180,7 @@ def _command(
         "-device",
         "virtconsole,chardev=j",
     ]
-    ports += ["-chardev", f"socket,id=c,fd={channel.fileno()}", "-device", "virtserialport,chardev=c,name=ovlay"]
+    ports += ["-chardev", f"socket,id=c,fd={channel}", "-device", "virtserialport,chardev=c,name=ovlay"]
     return [*guarded, "qemu-system-x86_64", *machine, *size, *boot, *disks, *ports]
 
 

@@ -13,13 +13,9 @@ import hashlib
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tests.lab import recipe as lab
 from tests.vm.initramfs import make_initramfs
-
-if TYPE_CHECKING:
-    from tests.lab.recipe import Layout
 
 GUEST = Path(__file__).parent / "guest"
 """What is put into every image: units, and the script of the initramfs."""
@@ -161,11 +157,9 @@ def _shape(content: Path, recipe: MachineRecipe) -> None:
     if recipe.selinux:
         _label(content)
     units = content / "usr/lib/systemd/system"
-    for unit in (*GUEST.glob("*.service"), *GUEST.glob("*.mount")):
-        shutil.copy(unit, units)
-    for wants, unit in (("local-fs.target", "project.mount"), ("multi-user.target", "ovlay-vm.service")):
-        (units / f"{wants}.wants").mkdir(exist_ok=True)
-        (units / f"{wants}.wants" / unit).symlink_to(f"../{unit}")
+    for source in GUEST.glob("*.service"):
+        shutil.copy(source, units)
+    (units / "multi-user.target.wants/ovlay-vm.service").symlink_to("../ovlay-vm.service")
     for unit in _MASKED:
         (content / "etc/systemd/system" / unit).unlink(missing_ok=True)
         (content / "etc/systemd/system" / unit).symlink_to("/dev/null")

@@ -3,14 +3,18 @@
 A request is {"id", "argv", "user", "stdin", "environment", "timeout"}; the answer {"id", "status", "stdout", "stderr"}.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import subprocess
 import sys
 import time
+from pathlib import Path
+from typing import Any
 
 
-def answer(request):
+def answer(request: dict[str, Any]) -> dict[str, Any]:
     """Run one command to its end, and say how it ended."""
     user = request["user"]
     clean = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "HOME": "/var/roothome", "TERM": "dumb"}
@@ -33,20 +37,25 @@ def answer(request):
     return {"status": done.returncode, "stdout": text(done.stdout), "stderr": text(done.stderr)}
 
 
-def text(output):
+def text(output: bytes | None) -> str:
     """What a command printed, with what is no UTF-8 replaced."""
     return (output or b"").decode("utf-8", "replace")
 
 
-def serve(path):
-    """Answer until the machine goes down."""
-    for _ in range(600):  # udev makes its name
-        if os.path.exists(path):
-            break
+def port_named(name: str) -> str:
+    """The device of the virtio-serial port of this name; it needs no udev (virtio_console.c of the kernel)."""
+    while True:
+        for port in Path("/sys/class/virtio-ports").glob("*"):
+            if (port / "name").exists() and (port / "name").read_text().strip() == name:
+                return f"/dev/{port.name}"
         time.sleep(0.1)
-    port = os.open(path, os.O_RDWR)
+
+
+def serve(name: str) -> None:
+    """Answer until the machine goes down."""
+    port = os.open(port_named(name), os.O_RDWR)
     with open(port, "rb", buffering=0, closefd=False) as requests:
-        say(port, {"id": 0, "booted": open("/proc/sys/kernel/random/boot_id").read().strip()})
+        say(port, {"id": 0, "booted": Path("/proc/sys/kernel/random/boot_id").read_text().strip()})
         pending = b""
         while True:
             got = requests.read(65536)
@@ -60,7 +69,7 @@ def serve(path):
                 say(port, {"id": request["id"], **answer(request)})
 
 
-def say(port, message):
+def say(port: int, message: dict[str, Any]) -> None:
     """Write a whole line, however many writes it takes."""
     left = json.dumps(message).encode() + b"\n"
     while left:
