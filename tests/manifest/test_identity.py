@@ -1,47 +1,27 @@
-"""Apply after capture is the identity: whatever was edited is there again, over a fresh overlay, to the last attribute.
-
-The witness is the comparison of whole trees, which trusts neither the changes nor the manifest.
-"""
+"""Apply after capture is the identity, on the fake driver and on the kernel."""
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import ovlay
-from ovlay.changes.compare import Aspect, compare, scan_tree
-from ovlay.manifest.finding import ConflictKind
 from ovlay.simulated import SimulatedHost
-from tests.changes.fuzz import CONTENTS, Edit, carry_out
+from tests.lacking import lacking
+from tests.manifest.identity import EDITS, PLANTS, check, edit_all
 
-# Few names, so that edits meet; some that TOML, gitignore(5) and a shell would take for something else.
-NAMES = st.sampled_from(["a", "b", "ab", "d", "d.x", 'q" #', "é\n", "*.[x]"])
-PATHS = st.lists(NAMES, min_size=1, max_size=3).map("/".join)
-MODES = st.sampled_from([0o600, 0o644, 0o755, 0o4755])
-PLANTS = st.one_of(
-    st.tuples(st.just("write"), PATHS, CONTENTS),
-    st.tuples(st.just("mkdir"), PATHS, st.none()),
-    st.tuples(st.just("symlink"), PATHS, st.sampled_from(["a", "b", "nowhere", "d/../é\n"])),
-    st.tuples(st.just("chmod"), PATHS, MODES),
-)
-EDITS = st.one_of(
-    PLANTS,
-    st.tuples(st.just("remove"), PATHS, st.none()),
-    st.tuples(st.just("move"), PATHS, PATHS),
-    st.tuples(st.just("exchange"), PATHS, PATHS),
-    st.tuples(st.just("touch"), PATHS, st.none()),
-    st.tuples(st.just("append"), PATHS, CONTENTS),
-)
-IGNORED = (Aspect.MTIME, Aspect.HARD_LINKS)  # what a manifest does not say
+if TYPE_CHECKING:
+    from tests.changes.fuzz import Edit
 
-
-def edit_all(usr: Path, edits: list[Edit]) -> None:
-    for verb, name, more in edits:
-        if verb != "chmod" or not (usr / name).is_symlink():  # a link has no mode that could be changed
-            carry_out(usr, (verb, name, more))
+NAMESPACES = ("unshare", "--user", "--map-root-user", "--mount")
 
 
 @settings(max_examples=20, suppress_health_check=list(HealthCheck))
@@ -50,31 +30,29 @@ def edit_all(usr: Path, edits: list[Edit]) -> None:
 @example(plants=[("write", "a", b"x")], edits=[("remove", "a", None), ("write", "a/b", b"y")], more=[])
 @example(plants=[("write", "d/a", b"x")], edits=[("remove", "d", None)], more=[("write", "d/b", b"y")])
 @example(plants=[], edits=[("write", "d/a", b"x")], more=[("remove", "d", None), ("write", "d", b"x")])
-def test_apply_after_capture_is_the_identity(plants: list[Edit], edits: list[Edit], more: list[Edit]) -> None:
+def test_on_the_fake_driver(plants: list[Edit], edits: list[Edit], more: list[Edit]) -> None:
     with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="ovlay-identity-") as folder:
-        usr, file = Path(folder, "host/usr"), Path(folder, "hot.toml")
+        usr = Path(folder, "host/usr")
         usr.mkdir(parents=True)
         edit_all(usr, plants)
         with SimulatedHost(f"{folder}/host") as host:
-            overlay = ovlay.open("fake", host=host)
-            overlay.enable()
-            edit_all(usr, edits)
-            overlay.capture(to=file)
-            edit_all(usr, more)  # the second capture finds a manifest to be changed
-            outcome = overlay.capture(to=file)
-            assert outcome.plan.warnings == tuple(
-                line for line in outcome.plan.warnings if "no longer declared" in line
-            )
-            wanted = scan_tree(usr, permissions=host.permissions)
-            overlay.unmount()
-            overlay.enable()
-            declared = [file] if file.exists() else []
-            left = overlay.apply(declared).conflicts
-            # What only --force does: to put something in the place of a whole directory of the base.
-            assert {conflict.conflict for conflict in left} <= {ConflictKind.IN_THE_WAY}
-            overlay.apply(declared, force=True)
-            found = scan_tree(usr, permissions=host.permissions)
-            assert compare(wanted, found, ignore=IGNORED) == ()
-            assert not overlay.apply(declared).changed
-            assert overlay.drift(declared).clean
-            assert overlay.capture(to=file).changed is False
+            check(ovlay.open("fake", host=host), usr, Path(folder, "hot.toml"), edits, more)
+
+
+@pytest.mark.kernel
+def test_on_the_kernel(tmp_path: Path) -> None:
+    allowed = subprocess.run([*NAMESPACES, "true"], capture_output=True, text=True, check=False)
+    if allowed.returncode != 0:
+        reason = f"no user namespace can be had: {allowed.stderr.strip()}"
+        lacking(reason)
+    suite = Path(__file__).parent / "identity_inside.py"
+    options = ("-q", "-p", "no:cacheprovider", "--basetemp", str(tmp_path / "inside"))
+    done = subprocess.run(
+        [*NAMESPACES, sys.executable, "-m", "pytest", *options, str(suite)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parents[2],
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"^1 passed", done.stdout.splitlines()[-1]), done.stdout
