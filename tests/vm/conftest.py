@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
@@ -30,6 +30,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("vm", "real boots")
     group.addoption("--full", action="store_true", help="all boots and power cuts, not only the short run")
     group.addoption("--cuts", type=float, default=1.0, help="how many power cuts, as a part of what --full has")
+    group.addoption("--seed", type=int, default=1, help="of the moments of the power cuts")
+    group.addoption("--write", action="store_true", help="write the table of the results to docs/vm.md")
+    group.addoption("--record", action="store_true", help="keep the states that were seen in tests/states/boots")
 
 
 def full(config: pytest.Config) -> bool:
@@ -83,16 +86,22 @@ def project(vm: None, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Mac
     return disk
 
 
-@pytest.fixture
-def boot(
-    request: pytest.FixtureRequest, project: Callable[[MachineRecipe], Path], tmp_path: Path
-) -> Iterator[Callable[[MachineRecipe], VmHost]]:
+class Boot(Protocol):
     """Boot a fresh machine of a recipe."""
+
+    def __call__(self, recipe: MachineRecipe, *, quick: bool = True) -> VmHost:
+        """``quick`` goes no further than ostree and systemd-tmpfiles need."""
+
+
+@pytest.fixture
+def boot(request: pytest.FixtureRequest, project: Callable[[MachineRecipe], Path], tmp_path: Path) -> Iterator[Boot]:
+    """Boot fresh machines, and end them after the test."""
     hosts = request.node.stash.setdefault(_HOSTS, [])
     with ExitStack() as stack:
 
-        def booted(recipe: MachineRecipe) -> VmHost:
-            host = VmHost(made(recipe), tmp_path / recipe.name, project(recipe), boots=made(recipe))
+        def booted(recipe: MachineRecipe, *, quick: bool = True) -> VmHost:
+            image = made(recipe)
+            host = VmHost(image, tmp_path / recipe.name, project(recipe), boots=image, quick=quick)
             hosts.append(host)
             return stack.enter_context(host)
 
@@ -100,7 +109,30 @@ def boot(
 
 
 @pytest.fixture(params=list(RECIPES.values()), ids=list(RECIPES))
-def host(request: pytest.FixtureRequest, boot: Callable[[MachineRecipe], VmHost]) -> VmHost:
+def host(request: pytest.FixtureRequest, boot: Boot) -> VmHost:
     """A fresh machine, booted: the test runs once for each of them."""
     recipe: MachineRecipe = request.param
     return boot(recipe)
+
+
+@pytest.fixture
+def note(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Say something in the table of the results."""
+
+    def noted(text: str) -> None:
+        request.node.user_properties.append(("note", text))
+
+    return noted
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """The seed of the run."""
+    return int(request.config.getoption("seed"))
+
+
+@pytest.fixture
+def cuts(request: pytest.FixtureRequest) -> Callable[[int], int]:
+    """How many power cuts to make, of so many in the full run."""
+    part = float(request.config.getoption("cuts"))
+    return lambda count: max(1, round(count * part))

@@ -10,14 +10,12 @@ from tests.vm.conftest import TRIXIE
 from tests.vm.witness import sealed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.vm.host import VmHost
-    from tests.vm.recipe import MachineRecipe
+    from tests.vm.conftest import Boot
 
 
-def test_a_reboot_takes_the_overlay_away(boot: Callable[[MachineRecipe], VmHost]) -> None:
-    host = boot(TRIXIE)
+def test_a_reboot_takes_the_overlay_away(boot: Boot) -> None:
+    """One boot to the end, and one reboot: what was installed is gone, and nothing odd is left"""
+    host = boot(TRIXIE, quick=False)
     assert host.settle() == "running"
     assert sealed(host)
     assert not state(host)["active"]
