@@ -240,6 +240,20 @@ def test_entries_that_contradict_what_is_captured_are_taken_out(place: Place) ->
     ]
 
 
+def test_an_entry_of_what_is_as_in_the_base_stays_and_is_named(place: Place) -> None:
+    for name in ("a", "b", "c"):
+        (place.usr / "bin" / name).write_text(name)
+    place.capture()
+    place.overlay.unmount()
+    place.overlay.enable()
+    (place.usr / "bin/c").write_text("c")
+    assert place.capture().plan.warnings == (
+        f"/usr/bin/a and 1 more: declared in {place.file}, and as in the base now; what is declared stays",
+    )
+    assert place.capture("bin/c").plan.warnings == ()
+    assert set(place.entries()) == {"/usr/bin/a", "/usr/bin/b", "/usr/bin/c"}
+
+
 def test_a_content_that_the_manifest_has_already_is_not_kept_again(place: Place) -> None:
     (place.folder / "built").write_text("new\n")
     same = digest("new\n")
