@@ -22,20 +22,20 @@ MAX_DEPTH = 16
 MAX_BARE = 100
 MAX_VALUES = 1_000_000
 
-_GAP = re.compile(r"(?:[ \t\n]++|#[^\n]*+)*+")
-_SPACE = re.compile(r"[ \t]*+")
-_KEY = re.compile(r"""([A-Za-z0-9_-]++)|"([^"\\\n]*+(?:\\.[^"\\\n]*+)*+)"|'([^'\n]*+)'""")
-_STRING = re.compile(
-    r'"""(?:[^"\\]++|\\.|"(?!""))*+"{3,5}|'
-    r"'''(?:[^']++|'(?!''))*+'{3,5}|"
-    r'"[^"\\\n]*+(?:\\[^\n][^"\\\n]*+)*+"|'
-    r"'[^'\n]*+'",
-    re.DOTALL,
-)
-_BARE = re.compile(r"""\d{4}-\d\d-\d\d[ ]\d\d:[^\s,\[\]{}#="']*+|[^\s,\[\]{}#="']++""")
+_BLANK = re.compile(r"[ \t\n]*")
+_SPACE = re.compile(r"[ \t]*")
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+_BARE = re.compile(r"""\d{4}-\d\d-\d\d[ ]\d\d:[^\s,\[\]{}#="']*|[^\s,\[\]{}#="']+""")
+_ENDS = {
+    '"""': re.compile(r'\\.|"{3,5}', re.DOTALL),
+    "'''": re.compile(r"'{3,5}"),
+    '"': re.compile(r'\\.|["\n]', re.DOTALL),
+    "'": re.compile(r"['\n]"),
+}
+"""What opens a string; and what ends it, or must not be taken for its end."""
 
 _PLAIN = re.compile(
-    r"""([A-Za-z0-9_-]++)[ \t]*+=[ \t]*+(?:"(?!"")[^"\\\n]*+"|'(?!'')[^'\n]*+')[ \t]*+(?:#[^\n]*+)?(?=\n|\Z)"""
+    r"""([A-Za-z0-9_-]+)[ \t]*=[ \t]*(?:"(?!"")[^"\\\n]*"|'(?!'')[^'\n]*')[ \t]*(?:#[^\n]*)?(?=\n|\Z)"""
 )  # what nearly every line is; to know it at a glance halves the time
 
 
@@ -109,7 +109,7 @@ class _Scanner:
     def scan(self) -> None:
         table: KeyPath = ()
         while True:
-            self._skip(_GAP)
+            self._gap()
             if self.at == len(self.text):
                 return
             if self._takes("[["):
@@ -159,14 +159,17 @@ class _Scanner:
         parts: list[str] = []
         while True:
             self._skip(_SPACE)
-            found = _KEY.match(self.text, self.at)
-            if found is None:
-                raise _NotUnderstood
-            bare, basic, literal = found.groups()
-            parts.append(bare or literal or (_decode(basic) if basic else ""))
+            string = self._string()
+            if string is None:
+                bare = _BARE_KEY.match(self.text, self.at)
+                if bare is None:
+                    raise _NotUnderstood
+                self.at = bare.end()
+                parts.append(bare[0])
+            else:
+                parts.append(_decode(string))
             if len(parts) > MAX_PARTS:
                 raise _TooMuch(f"a key of more than {MAX_PARTS} parts")
-            self.at = found.end()
             self._skip(_SPACE)
             if not self._takes("."):
                 return parts
@@ -180,17 +183,30 @@ class _Scanner:
             self._array(path, depth, line)
         elif self._takes("{"):
             self._inline_table(path, depth)
-        else:
-            string = _STRING.match(self.text, self.at)
-            found = string or _BARE.match(self.text, self.at)
+        elif self._string() is None:
+            found = _BARE.match(self.text, self.at)
             if found is None:
                 raise _NotUnderstood
-            if string is None:
-                if found.end() - found.start() > MAX_BARE:
-                    raise _TooMuch(f"a value of more than {MAX_BARE} characters that is not in quotes")
-                if isinstance(path[-1], str) and found[0] not in ("true", "false"):
-                    self.numbers[path] = found[0]
+            if found.end() - found.start() > MAX_BARE:
+                raise _TooMuch(f"a value of more than {MAX_BARE} characters that is not in quotes")
+            if isinstance(path[-1], str) and found[0] not in ("true", "false"):
+                self.numbers[path] = found[0]
             self.at = found.end()
+
+    def _string(self) -> str | None:
+        """Step over a string, and give it with its quotes; None where there is none."""
+        start = self.at
+        mark = next((mark for mark in _ENDS if self.text.startswith(mark, start)), None)
+        if mark is None:
+            return None
+        # Piece by piece: possessive quantifiers, which one expression would need, are broken before Python 3.11.5.
+        for found in _ENDS[mark].finditer(self.text, start + len(mark)):
+            if found[0][0] == mark[0]:
+                self.at = found.end()
+                return self.text[start : self.at]
+            if found[0] == "\n":
+                break
+        raise _NotUnderstood
 
     def _count(self) -> None:
         self._values += 1
@@ -200,7 +216,7 @@ class _Scanner:
     def _array(self, path: KeyPath, depth: int, line: int) -> None:
         number = 0
         while True:
-            self._skip(_GAP)
+            self._gap()
             if self._takes("]"):
                 return
             item = (*path, number)
@@ -209,21 +225,29 @@ class _Scanner:
                 self.lines[item] = here
             self._value(item, depth + 1, here)
             number += 1
-            self._skip(_GAP)
+            self._gap()
             if not self._takes(","):
                 self._demand("]")
                 return
 
     def _inline_table(self, path: KeyPath, depth: int) -> None:
         while True:
-            self._skip(_GAP)  # TOML 1.0 has no line ends here, TOML 1.1 has
+            self._gap()  # TOML 1.0 has no line ends here, TOML 1.1 has
             if self._takes("}"):
                 return
             self._pair(path, depth + 1)
-            self._skip(_GAP)
+            self._gap()
             if not self._takes(","):
                 self._demand("}")
                 return
+
+    def _gap(self) -> None:
+        """Step over white space, line ends and comments."""
+        self._skip(_BLANK)
+        while self.text.startswith("#", self.at):
+            end = self.text.find("\n", self.at)
+            self.at = len(self.text) if end < 0 else end
+            self._skip(_BLANK)
 
     def _skip(self, what: re.Pattern[str]) -> None:
         found = what.match(self.text, self.at)
@@ -241,14 +265,14 @@ class _Scanner:
             raise _NotUnderstood
 
 
-def _decode(basic: str) -> str:
-    """The text of a key in double quotes."""
-    if "\\" not in basic:
-        return basic
+def _decode(string: str) -> str:
+    """The text of a key in quotes."""
+    if string.startswith("'") or "\\" not in string:
+        return string[1:-1]
     import tomllib
 
     try:
-        (key,) = tomllib.loads(f'"{basic}"=0')
+        (key,) = tomllib.loads(f"{string}=0")
     except ValueError:
         raise _NotUnderstood from None
     return key
