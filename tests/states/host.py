@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ovlay.model import Access, Backing, Holder
 
 DATA = Path(__file__).parent / "data"
+BOOTS = Path(__file__).parent / "boots"
 HOSTS = ("trixie", "forky-plain", "forky-cfs")
 STATES = tuple(sorted(path.name for path in (DATA / "trixie").iterdir()))
 BOOT_ID = "5dc2e9d4-9add-4b63-a26e-3a0b0738ccdd"
@@ -126,7 +127,7 @@ def recorded_host(
     ``image`` is added to the origin of each deployment, as on a host that was made of a container image.
     """
     root = scratch / "root"
-    folder = DATA / host / state
+    folder = recorded_folder(host, state)
     sections = recorded_sections(host, state)
     mountinfo = (folder / "mountinfo").read_text()
     _put(root, "/proc/self/mountinfo", mountinfo)
@@ -152,6 +153,8 @@ def recorded_host(
         name = line.split()[-1]
         if name.startswith("/") and "cannot access" not in line:
             (root / name.lstrip("/")).mkdir(parents=True, exist_ok=True)
+    for line in sections.get("/run/ovlay", "").splitlines():
+        (root / line.lstrip("/")).mkdir(parents=True, exist_ok=True)
     for line in sections["/var/tmp"].splitlines():
         name = line.split()[-1]
         if name.startswith("ostree-unlock-ovl."):
@@ -159,11 +162,17 @@ def recorded_host(
     return RecordedHost(root, RecordedKernel(root, mountinfo, writable=recorded_writable(host, state)), answers or {})
 
 
+def recorded_folder(host: str, state: str) -> Path:
+    """Where the files of a state are: of the first recordings, or of the boots of tests/vm."""
+    first = DATA / host / state
+    return first if first.exists() else BOOTS / host / state
+
+
 def recorded_sections(host: str, state: str) -> dict[str, str]:
     """The parts of ``misc.txt`` by their headings."""
     sections: dict[str, str] = {}
     heading = ""
-    for line in (DATA / host / state / "misc.txt").read_text().splitlines():
+    for line in (recorded_folder(host, state) / "misc.txt").read_text().splitlines():
         if _SECTION.match(line):
             heading = line.removeprefix("# ")
             sections[heading] = ""

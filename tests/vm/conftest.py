@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -14,6 +15,8 @@ from tests.lacking import lacking
 from tests.vm.host import VmHost
 from tests.vm.project import install_project, make_project_disk
 from tests.vm.recipe import MachineRecipe, made, missing_tools
+from tests.vm.recorder import record
+from tests.vm.table import Row, Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -23,6 +26,7 @@ COMPOSEFS = MachineRecipe("forky", Layout.COMPOSEFS)  # ostree 2026.4, systemd 2
 SELINUX = MachineRecipe("trixie", selinux=True)
 RECIPES = {recipe.name: recipe for recipe in (TRIXIE, COMPOSEFS)}
 
+_TABLE = pytest.StashKey[Table]()
 _HOSTS = pytest.StashKey[list[VmHost]]()
 
 
@@ -56,10 +60,37 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """A failure shows what the machines of the test have printed."""
     report = yield
+    hosts = item.stash.get(_HOSTS, [])
     if report.failed:
-        for host in item.stash.get(_HOSTS, []):
+        for host in hosts:
             report.sections.append((f"the machine {host.boots.recipe.name}", host.report()))
+    if report.when == "call" or (report.failed and report.when == "setup"):
+        table = item.config.stash.setdefault(_TABLE, Table())
+        table.versions |= {host.boots.recipe.name: host.versions for host in hosts if host.versions}
+        table.rows.append(_row(item, report, ", ".join(host.boots.recipe.name for host in hosts)))
     return report
+
+
+def _row(item: pytest.Item, report: pytest.TestReport, hosts: str) -> Row:
+    function = item.function if isinstance(item, pytest.Function) else None
+    check = (function.__doc__ or item.name).strip() if function is not None else item.name
+    callspec = getattr(item, "callspec", None)
+    values = callspec.params.values() if callspec is not None else ()
+    which = [value for value in values if isinstance(value, str)]
+    notes = tuple(str(text) for key, text in report.user_properties if key == "note")
+    outcome = {"passed": "holds", "failed": "**fails**"}.get(report.outcome, report.outcome)
+    return Row(f"{check} ({', '.join(which)})" if which else check, hosts, outcome, report.duration, notes)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Show the table, and write it where that was asked for."""
+    table = config.stash.get(_TABLE, None)
+    if table is None or not full(config):
+        return
+    terminalreporter.section("real boots")
+    terminalreporter.write_line(table.text())
+    if config.getoption("write"):
+        table.write()
 
 
 @pytest.fixture(scope="session")
@@ -126,13 +157,25 @@ def note(request: pytest.FixtureRequest) -> Callable[[str], None]:
 
 
 @pytest.fixture
-def seed(request: pytest.FixtureRequest) -> int:
-    """The seed of the run."""
-    return int(request.config.getoption("seed"))
+def moments(request: pytest.FixtureRequest) -> Callable[[int], tuple[float, ...]]:
+    """When the power goes, as parts of the time that a verb takes: one at random in each of as many as there are."""
+    chance = random.Random(f"{request.config.getoption('seed')} {request.node.name}")
+
+    def of(full: int) -> tuple[float, ...]:
+        count = max(1, round(full * float(request.config.getoption("cuts"))))
+        return tuple((number + chance.random()) / count for number in range(count))
+
+    return of
+
+
+class Record(Protocol):
+    """Keep the state that a machine is in now."""
+
+    def __call__(self, host: VmHost, state: str) -> None:
+        """``state`` names it, with a number before."""
 
 
 @pytest.fixture
-def cuts(request: pytest.FixtureRequest) -> Callable[[int], int]:
-    """How many power cuts to make, of so many in the full run."""
-    part = float(request.config.getoption("cuts"))
-    return lambda count: max(1, round(count * part))
+def recorded(request: pytest.FixtureRequest) -> Record:
+    """Keep the state that a machine is in now, where ``--record`` asks for it."""
+    return record if request.config.getoption("record") else lambda host, state: None

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 SECONDS = 300.0
 """What a command inside may take."""
 
+_VERSIONS = (
+    "echo Linux $(uname -r); ostree --version | sed -n \"s/^ Version: '\\(.*\\)'/ostree \\1/p\";"
+    "systemctl --version | sed -n 's/^\\(systemd [0-9]*\\).*/\\1/p'; python3 --version"
+)
+
 _SELINUX = {True: "security=selinux selinux=1 enforcing=0", False: "selinux=0"}
 
 
@@ -28,6 +33,7 @@ class VmHost(LabHost):
     quick: bool = False  # boot to what ostree and systemd-tmpfiles need, and no further
     argument: str = ""  # more for the kernel, in every boot from now on
     evidence: list[str] = field(default_factory=list)  # what the boots that are over have printed
+    versions: str = ""  # of what was booted, for the table of the results
     boot_seconds: list[float] = field(default_factory=list)
     _qemu: Machine | None = None
     _short: tempfile.TemporaryDirectory[str] | None = None
@@ -107,6 +113,8 @@ class VmHost(LabHost):
         )
         self._qemu.wait_for_agent()
         self.boot_seconds.append(self._qemu.age)
+        if not self.versions:
+            self.versions = ", ".join(self.sh(_VERSIONS).splitlines())
 
     def reboot(self) -> None:
         """Reboot from within; QEMU then loads what the boot loader's entries say."""

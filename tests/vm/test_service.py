@@ -8,6 +8,7 @@ from tests.lab.witness import state
 from tests.vm.witness import gone, write
 
 if TYPE_CHECKING:
+    from tests.vm.conftest import Record
     from tests.vm.host import VmHost
 
 UNIT = "ovlay-apply.service"
@@ -51,7 +52,7 @@ WRONG = {
 }
 
 
-def test_the_service_brings_the_files_back_and_never_harms_a_boot(host: VmHost) -> None:
+def test_the_service_brings_the_files_back_and_never_harms_a_boot(host: VmHost, recorded: Record) -> None:
     """service install: applied again before sysinit.target, a boot service uses the file; four broken boots go on"""
     host.quick = False  # from the next boot on
     write(host, MANIFEST, GOOD)
@@ -66,6 +67,7 @@ def test_the_service_brings_the_files_back_and_never_harms_a_boot(host: VmHost) 
     reached = int(host.run("systemctl", "show", "-P", "ActiveEnterTimestampMonotonic", "sysinit.target").stdout)
     assert 0 < applied < reached
     assert state(host)["active"]
+    recorded(host, "50-applied-at-boot")
 
     for name, wrong in WRONG.items():
         write(host, MANIFEST, wrong.manifest)

@@ -8,6 +8,7 @@ from tests.lab.witness import state
 from tests.vm.witness import base, gone, sealed, write
 
 if TYPE_CHECKING:
+    from tests.vm.conftest import Record
     from tests.vm.host import VmHost
 
 MANIFEST = "/etc/ovlay/manifest.toml"
@@ -34,8 +35,8 @@ ostree --repo=/sysroot/ostree/repo commit --branch=debian/host --tree=ref=debian
 """
 
 
-def test_an_upgrade_while_the_overlay_is_on(host: VmHost) -> None:
-    """ostree admin upgrade under an overlay: guard warns, the base is new at the reboot, conflict and graduation are told"""
+def test_an_upgrade_while_the_overlay_is_on(host: VmHost, recorded: Record) -> None:
+    """ostree admin upgrade under an overlay: guard warns, then the base is new, conflict and graduation are told"""
     old = base(host)
     write(host, MANIFEST, DECLARED)
     host.ovlay("apply", "--system", "--enable", "--yes")
@@ -48,8 +49,10 @@ def test_an_upgrade_while_the_overlay_is_on(host: VmHost) -> None:
     host.sh(NEXT)
     host.run("ostree", "admin", "upgrade", seconds=600)
     assert host.run("yes").stdout == "no\n"  # the overlay that is on does not change
+    recorded(host, "51-upgrade-pending")
     host.reboot()
 
+    recorded(host, "52-upgraded")
     assert base(host) != old
     assert sealed(host)
     assert gone(host, "/usr/bin/stays")

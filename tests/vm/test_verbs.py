@@ -11,6 +11,7 @@ from tests.vm.conftest import COMPOSEFS, TRIXIE
 from tests.vm.witness import gone, merge_extension, sealed
 
 if TYPE_CHECKING:
+    from tests.vm.conftest import Record
     from tests.vm.host import VmHost
 
 NOBODY = 65534
@@ -24,7 +25,7 @@ def put_sources(host: VmHost) -> None:
     host.sh("printf '#!/bin/sh\\necho works\\n' >/var/lib/tool; echo two >/var/lib/two")
 
 
-def test_every_verb_on_transient_overlays(host: VmHost) -> None:
+def test_every_verb_on_transient_overlays(host: VmHost, recorded: Record) -> None:
     """enable (read-write, read-only), status, install, diff, revert, reset, unmount (lazy), as root and as a user"""
     put_sources(host)
     host.ovlay("enable", "--yes")
@@ -55,18 +56,21 @@ def test_every_verb_on_transient_overlays(host: VmHost) -> None:
     busy = host.ovlay("unmount", "--yes", check=False)
     assert busy.status == 5
     assert str(holder) in busy.stderr
+    recorded(host, "53-read-only-installed")
     host.ovlay("unmount", "--yes", "--lazy")
+    recorded(host, "54-unmounted-while-held")
     assert sealed(host)
     host.end(holder)
     host.ovlay("enable", "--yes")  # with a stale flag, or not: a fresh one
     assert gone(host, "/usr/bin/mine")
     host.sh("echo again >/usr/share/again")
+    recorded(host, "55-enabled-again")
     host.reboot()
     assert sealed(host)
     assert gone(host, "/usr/share/again")
 
 
-def test_a_persistent_overlay_survives(host: VmHost) -> None:
+def test_a_persistent_overlay_survives(host: VmHost, recorded: Record) -> None:
     """enable --persistent: what is installed and written is there after two reboots"""
     put_sources(host)
     host.ovlay("enable", "--yes", "--persistent")
@@ -78,6 +82,7 @@ def test_a_persistent_overlay_survives(host: VmHost) -> None:
     assert host.sh("cat /usr/share/direct") == "direct\n"
     assert (state(host)["mode"], state(host)["flag"]) == (HOTFIX, "hotfix")
     host.ovlay("unmount", "--yes", "--lazy")
+    recorded(host, "56-hotfix-rebooted-unmounted")
     assert not host.writable()
     assert gone(host, "/usr/bin/mine")
     host.reboot()
