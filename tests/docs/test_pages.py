@@ -68,8 +68,9 @@ def test_every_verb_has_a_page_with_all_that_only_it_takes(name: str) -> None:
 
 def test_every_dependency_is_explained() -> None:
     project: Any = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["test"]]
-    names = {re.split(r"[<>=\[ ]", line)[0] for line in wanted}
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["test"], *extras["fuzz"]]
+    names = {re.split(r"[<>=\[; ]", line)[0] for line in wanted}
     assert names == set(re.findall(r"^\| \[([\w-]+)\]", text_of("dependencies.md"), re.M))
 
 
