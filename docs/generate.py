@@ -26,7 +26,7 @@ HERE = Path(__file__).parent
 
 EXIT_CODES = {
     0: "as asked",
-    1: "something differs (diff)",
+    1: "something differs (diff, drift)",
     2: "usage, invalid input, or not confirmed",
     3: "no driver fits",
     4: "the driver cannot do that",
