@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ovlay.holders import Holders
     from ovlay.host import Host
     from ovlay.manifest.apply import Application
-    from ovlay.manifest.document import Retired
+    from ovlay.manifest.document import Declared, Retired
     from ovlay.manifest.drift import Drift
     from ovlay.manifest.finding import Finding, Readings
     from ovlay.model import Status
@@ -252,13 +252,15 @@ class Overlay:
         force: bool = False,
         triggers: bool = False,
         user: bool = True,
+        declared: Declared | None = None,
         readings: Readings | None = None,
     ) -> Application:
         """What `apply` would do, and what it would leave alone; changes nothing."""
         from ovlay.manifest.apply import prepare
         from ovlay.manifest.declaring import declare
 
-        declared = declare(self.backend, manifests, user=user)
+        if declared is None:
+            declared = declare(self.backend, manifests, user=user)
         return prepare(self.backend, declared, force=force, enable=enable, triggers=triggers, readings=readings)
 
     def apply(
@@ -269,13 +271,15 @@ class Overlay:
         force: bool = False,
         triggers: bool = False,
         user: bool = True,
+        declared: Declared | None = None,
         confirm: Callable[[Plan], bool] | None = None,
     ) -> Outcome:
         """Make everything as these manifests say, or where none is named, those that are found; nothing where it is.
 
         What is in conflict is left alone and told in the outcome, or with ``force`` taken. With ``enable`` an overlay
         of the mode that they name is put on the target where there is none; with ``triggers`` the tools that must know
-        of the change are run after it. Without ``user`` the user's own manifests do not count.
+        of the change are run after it. Without ``user`` the user's own manifests do not count. Where the manifests were
+        resolved already, ``declared`` is what they say, and none is read.
 
         Raises `NotActive`, `InvalidManifest`, `StateForbids`, `NoSpace`, `NotPermitted`, `Conflict`. What was placed
         before something went wrong stays, and the next call goes on from there.
@@ -286,12 +290,12 @@ class Overlay:
         readings = Readings()
 
         def make() -> Plan:
-            made.append(
-                self.plan_apply(manifests, enable=enable, force=force, triggers=triggers, user=user, readings=readings)
-            )
+            ways = {"enable": enable, "force": force, "triggers": triggers, "user": user}
+            made.append(self.plan_apply(manifests, **ways, declared=declared, readings=readings))
             return made[-1].plan
 
-        outcome = self._carry_out(make, confirm)
+        alone = confirm is None and self.host.euid == 0
+        outcome = self._carry_out_at_once(make) if alone else self._carry_out(make, confirm)
         last = made[-1]
         if self.host.euid == 0 and (outcome.changed or not outcome.plan):
             last.settle(self.backend)
@@ -344,6 +348,18 @@ class Overlay:
                     remedy="look at the new plan: try again",
                 )
             return Outcome(again, changed=True, told=(*recovered, *execute(again, self.host)))
+
+    def _carry_out_at_once(self, make: Callable[[], Plan]) -> Outcome:
+        """Plan and execute under the lock, where nobody is to be asked in between: the plan is made once."""
+        from ovlay.plan.execute import execute
+        from ovlay.plan.journal import recover
+
+        with self.host.lock():
+            recovered = recover(self.host)
+            plan = make()
+            if not plan:
+                return Outcome(plan, changed=False, told=recovered)
+            return Outcome(plan, changed=True, told=(*recovered, *execute(plan, self.host)))
 
     def _recover(self) -> tuple[str, ...]:
         """End what an ovlay that was killed had begun, and wait for one that is at work."""

@@ -140,7 +140,8 @@ def _settled(receipt: Receipt | None) -> Receipt | None:
 
 
 _TEXT, _LIST = (str, type(None)), (list, type(None))
-_ROW = (str, str, str, _TEXT, _TEXT, int, int, int, int, _TEXT, _TEXT, _LIST, _LIST, int, _TEXT)
+_ROW = (str, str, str, _TEXT, _TEXT, int, int, int, int, _TEXT, _TEXT, _LIST, int, _TEXT, _LIST)
+_WHOSE = 12  # which of them is the number of the origin
 _ORIGIN = (_TEXT, str, str, int)
 _STAMP = [int] * 5
 
@@ -164,9 +165,9 @@ def _line(text: str) -> list[Any] | None:
 
 def _receipt(row: list[Any], origins: list[list[Any]]) -> Receipt | None:
     """The receipt in a row; None where it is none, as what a disk lost can be anything."""
-    if len(row) != len(_ROW) or not all(map(isinstance, row, _ROW)) or not 0 <= row[-2] < len(origins):
+    if len(row) != len(_ROW) or not all(map(isinstance, row, _ROW)) or not 0 <= row[_WHOSE] < len(origins):
         return None
-    state, path, kind, sha256, to, size, mode, uid, gid, label, source, came, placed, origin, base = row
+    state, path, kind, sha256, to, size, mode, uid, gid, label, source, came, origin, base, placed = row
     if len(origins[origin]) != len(_ORIGIN) or not all(map(isinstance, origins[origin], _ORIGIN)):
         return None
     if not all(stamp is None or [type(number) for number in stamp] == _STAMP for stamp in (came, placed)):
@@ -199,22 +200,44 @@ def _head(identity: str) -> str:
 
 
 class _Origins:
-    """Who placed what for which manifest: written once each, and named by number."""
+    """Who placed what for which manifest: written once, in front of a receipt, and named by number from then on."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[Any, ...], int] = {}
 
     def line(self, receipt: Receipt, state: str) -> str:
-        """The line of a receipt, behind that of its origin where this is the first with it."""
+        """The line of a receipt, behind that of its origin where that is new."""
+        return _closed(self.row(receipt), state, receipt.placed)
+
+    def row(self, receipt: Receipt) -> str:
+        """As `line`, without the first and the last field, which `_closed` adds."""
         r = receipt
         origin = (r.manifest, r.name, r.when, r.by)
         number = self._known.get(origin)
         front = ""
         if number is None:
             number = self._known[origin] = len(self._known)
-            front = json.dumps(["o", *origin]) + "\n"
-        row = (state, r.path, r.kind, r.sha256, r.to, r.size, r.mode, r.uid, r.gid, r.label, r.source)
-        return front + json.dumps((*row, r.source_stamp, r.placed, number, r.base)) + "\n"
+            front = self._origin(origin)
+        row = (r.path, r.kind, r.sha256, r.to, r.size, r.mode, r.uid, r.gid, r.label, r.source, r.source_stamp)
+        return front + _encode((*row, number, r.base))[1:-1]
+
+    def origins(self) -> str:
+        """The lines of all origins so far."""
+        return "".join(map(self._origin, self._known))
+
+    @staticmethod
+    def _origin(origin: tuple[Any, ...]) -> str:
+        return _encode(("o", *origin)) + "\n"
+
+
+_encode = json.JSONEncoder().encode
+
+
+def _closed(line: str, state: str, placed: Stamp | None) -> str:
+    """A line of `_Origins.row`, whole; the line of its origin stays in front of it."""
+    front, newline, row = line.rpartition("\n")
+    stamp = "null" if placed is None else "[%d,%d,%d,%d,%d]" % placed  # noqa: UP031 (half the time)
+    return f'{front}{newline}["{state}", {row}, {stamp}]\n'
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------
@@ -232,6 +255,8 @@ class Journal:
         self._path = book_path(host, target, durable=durable)
         self._descriptor: int | None = None
         self._origins = _Origins()
+        self._written: dict[str, str] = {}
+        self._known: dict[str, Receipt] | None = None
         self._done: dict[str, Receipt | None] = {}
         self._intended: dict[str, Receipt] = {}
         self.when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -239,12 +264,15 @@ class Journal:
 
     def intend(self, receipt: Receipt) -> None:
         """Write down what is about to be placed."""
+        if not receipt.when:
+            receipt = receipt._replace(when=self.when, by=self.by)
         if self._descriptor is None:
             self._open()
         assert self._descriptor is not None
-        receipt = receipt._replace(when=self.when, by=self.by)
         self._intended[receipt.path] = receipt
-        os.write(self._descriptor, self._origins.line(receipt, "i").encode("utf-8", "surrogateescape"))
+        line = self._origins.row(receipt)
+        os.write(self._descriptor, _closed(line, "i", receipt.placed).encode("utf-8", "surrogateescape"))
+        self._written[receipt.path] = line.rpartition("\n")[2]
         if self._durable:
             os.fsync(self._descriptor)
 
@@ -273,14 +301,9 @@ class Journal:
         elif not self._done:
             return
         host = self._host
-        book = parse_book(host.read(self._path, limit=1 << 30) or "", self._identity)
-        receipts = book.receipts
-        for path in self._intended:  # a step that failed: what was before is so still
-            before = receipts[path].before if path in receipts else None
-            if before is None:
-                receipts.pop(path, None)
-            else:
-                receipts[path] = before
+        receipts = self._read() if self._known is None else self._known
+        for path, intended in self._intended.items():  # of a step that failed: nobody knows how far it came
+            receipts[path] = intended._replace(pending=True, before=_settled(receipts.get(path)))
         for path, receipt in self._done.items():
             if receipt is None:
                 receipts.pop(path, None)
@@ -291,25 +314,24 @@ class Journal:
         host.write(self._path, self._text(receipts), mode=0o600)
         if self._durable:
             _flush(host.path(self._path))
-        self._done, self._intended, self._origins = {}, {}, _Origins()
+        self._known, self._done, self._intended, self._origins, self._written = None, {}, {}, _Origins(), {}
 
     def _text(self, receipts: Mapping[str, Receipt]) -> str:
-        now = time.time_ns()
-        origins = _Origins()
-        lines = [_head(self._identity)]
+        now = time.time_ns() - _RACY
+        lines = [_head(self._identity), self._origins.origins()]
         for path in sorted(receipts):
             receipt = receipts[path]
-            if receipt.placed is not None and receipt.placed[4] > now - _RACY:
-                # It can be changed again with the same stamps: next time it is read.
-                receipt = receipt._replace(placed=None)
-            if receipt.source_stamp is not None and receipt.source_stamp[4] > now - _RACY:
-                receipt = receipt._replace(source_stamp=None)
-            if receipt.pending:
+            placed, came = receipt.placed, receipt.source_stamp
+            written = self._written.get(path) if self._done.get(path) is receipt else None
+            if placed is not None and placed[4] > now:
+                placed = None  # it can be changed again with the same stamps: next time it is read
+            if came is not None and came[4] > now:
+                receipt, written = receipt._replace(source_stamp=None), None
+            if written is None:
                 if receipt.before is not None:
-                    lines.append(origins.line(receipt.before, "p"))
-                lines.append(origins.line(receipt, "i"))
-            else:
-                lines.append(origins.line(receipt, "p"))
+                    lines.append(_closed(self._origins.row(receipt.before), "p", receipt.before.placed))
+                written = self._origins.row(receipt)
+            lines.append(_closed(written, "i" if receipt.pending else "p", placed))
         return "".join(lines)
 
     def _record_bases(self) -> None:
@@ -322,8 +344,12 @@ class Journal:
         self._host.make_private_directory(os.path.dirname(folder))
         self._host.make_private_directory(folder)
 
+    def _read(self) -> dict[str, Receipt]:
+        return parse_book(self._host.read(self._path, limit=1 << 30) or "", self._identity).receipts
+
     def _open(self) -> None:
         self._make_directory()
+        self._known = self._read()
         head = (self._host.read(self._path, limit=1 << 16) or "").partition("\n")[0]
         found = _line(head)
         mine = found is not None and found[:2] == [SCHEMA, self._identity]

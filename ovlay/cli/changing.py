@@ -23,14 +23,16 @@ SCHEMA = "ovlay.outcome/1"
 class Request(NamedTuple):
     """One change that is asked for: how it is planned, how it is carried out, and what to say when it is done.
 
-    ``call`` is the same request for the helper that root runs; None where only root itself can ask for it.
+    ``call`` is the same request for the helper that root runs, or makes it when it is needed; None where only root
+    itself can ask for it. ``after`` is called with what came of it, whoever carried it out.
     """
 
     plan: Callable[[], Plan]
     carry_out: Callable[[Callable[[Plan], bool] | None], Outcome]
     done: str
     question: str = "Proceed?"
-    call: Call | None = None
+    call: Call | Callable[[], Call] | None = None
+    after: Callable[[Outcome], None] | None = None
 
 
 def change(
@@ -59,6 +61,8 @@ def change(
     overlay.host.listener = terminal.note
     with terminating():
         outcome = carry_out(request, overlay, options, terminal, None if options.yes else confirm)
+    if request.after is not None:
+        request.after(outcome)
     tell(request, outcome, overlay, options, terminal)
     return 0
 
@@ -71,7 +75,8 @@ def tell(request: Request, outcome: Outcome, overlay: Overlay, options: Options,
     if outcome.changed and options.yes:  # who was asked has read them above the question
         for line in outcome.plan.warnings:
             terminal.say(f"  {line}")
-    terminal.document(outcome_document(options.words[0], outcome, overlay))
+    if terminal.json:
+        terminal.document(outcome_document(options.words[0], outcome, overlay))
 
 
 def outcome_document(verb: str, outcome: Outcome, overlay: Overlay) -> dict[str, Any]:
@@ -98,7 +103,8 @@ def show_plan(plan: Plan, terminal: Terminal) -> None:
     """The plan of a dry run."""
     for line in plan_lines(plan) if plan else (f"nothing to do: {plan.reason}",):
         terminal.print(line)
-    terminal.document(plan.to_json())
+    if terminal.json:
+        terminal.document(plan.to_json())
 
 
 def plan_lines(plan: Plan) -> Iterator[str]:

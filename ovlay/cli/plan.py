@@ -61,7 +61,8 @@ def run(options: Options, terminal: Terminal) -> int:
         terminal.note(f"afterwards {step.describe()} (`ovlay apply --triggers` does)")
     if not overlay.status().active:
         terminal.note(f"there is no overlay on {overlay.target}: `ovlay apply --enable` puts one there")
-    terminal.document(document(found))
+    if terminal.json:
+        terminal.document(document(found))
     if found.conflicts and not force:
         return CONFLICTS
     return DIFFERS if found.plan else 0

@@ -190,9 +190,8 @@ class _Steps:
         path, target, mount, durable = item.path, self._target, self._mount, self._durable
         base, manifest, name = finding.base, item.origin.file, item.origin.name
         mode, uid, gid, label = item.mode, item.uid, item.gid, item.label
-        removal = RemovePath(target, mount, path, durable, base, manifest, name)
         if item.kind is Kind.ABSENT:
-            yield removal
+            yield RemovePath(target, mount, path, durable, base, manifest, name)
             return
         yield from self._leading(item)
         if finding.only_attributes:
@@ -200,7 +199,7 @@ class _Steps:
             yield AdjustAttributes(target, mount, path, mode, uid, gid, label, durable, sha256, base, manifest, name)
             return
         if finding.there is not None and (finding.there == "directory") != (item.kind is Kind.DIRECTORY):
-            yield removal
+            yield RemovePath(target, mount, path, durable, base, manifest, name)
         if item.kind is Kind.DIRECTORY:
             yield MakeDirectory(target, mount, path, mode, uid, gid, label, durable, base, manifest, name)
         elif item.kind is Kind.SYMLINK:

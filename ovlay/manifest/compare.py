@@ -53,6 +53,7 @@ def compare(
     status = backend.status()
     if status.overlay is None and not bare:
         raise NotActive(f"there is no overlay on {backend.target}", remedy="enable one first: `ovlay enable`")
+    items = declared.items if items is None else items
     wanted = expand(backend.host, declared) if items is None else items
     work = _Work(backend, status, declared, readings or Readings())
     try:
@@ -169,16 +170,15 @@ class _Work:
 
         def blocks(folder: str) -> bool:
             if folder not in stays:
-                found = self._sides.now.look(folder) if not blocks(posixpath.dirname(folder)) else None
+                above = blocks(folder.rpartition("/")[0])
+                found = None if above else self._sides.now.look(folder)
                 is_way = found is not None and not stat.S_ISDIR(found.st_mode) and not stat.S_ISLNK(found.st_mode)
-                stays[folder] = stays[posixpath.dirname(folder)] or (
-                    is_way and folder not in going and folder not in items
-                )
+                stays[folder] = above or (is_way and folder not in going and folder not in items)
             return stays[folder]
 
         for finding in findings:
             item = finding.item
-            if finding.state is State.MISSING and item is not None and blocks(posixpath.dirname(item.path)):
+            if finding.state is State.MISSING and item is not None and blocks(item.path.rpartition("/")[0]):
                 detail = "something on the way is not a directory"
                 kind = ConflictKind.IN_THE_WAY
                 yield finding._replace(state=State.CONFLICT, conflict=kind, detail=detail, forced=None)
@@ -219,7 +219,7 @@ def _by_path(finding: Finding) -> str:
 
 
 def _around(path: str) -> Iterator[str]:
-    while path := posixpath.dirname(path):
+    while path := path.rpartition("/")[0]:
         yield path
 
 

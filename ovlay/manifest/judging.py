@@ -7,7 +7,6 @@ for. Else somebody else's work is there, and it is kept.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from typing import TYPE_CHECKING
@@ -220,6 +219,8 @@ class Judge:
 
     def _same(self, item: Item, now: Stamp) -> bool:
         """Compare up to the first difference; where there is none the digest is known too, with nothing read twice."""
+        import hashlib
+
         digest = hashlib.sha256()
         there = self._sides.now.opened(item.path)
         try:
@@ -239,6 +240,8 @@ class Judge:
     def _known_sum(self, item: Item, receipt: Receipt | None) -> str | None:
         """The SHA-256 of what is declared, as far as it is known without reading its source."""
         if item.text is not None:
+            import hashlib
+
             return hashlib.sha256(item.text.encode("utf-8", "surrogateescape")).hexdigest()
         if item.sha256 is not None:
             return item.sha256

@@ -49,7 +49,7 @@ class Side:
 
         Raises `StateForbids` where it is not in the overlay.
         """
-        folder = posixpath.dirname(path)
+        folder = path.rpartition("/")[0]
         if folder != self._folder:
             self.close()
             with contextlib.suppress(FileNotFoundError, InvalidInput):
@@ -65,7 +65,7 @@ class Side:
         if folder is None:
             return None
         try:
-            found = os.stat(posixpath.basename(path), dir_fd=folder, follow_symlinks=False)
+            found = os.stat(path.rpartition("/")[2], dir_fd=folder, follow_symlinks=False)
         except FileNotFoundError:
             return None
         return None if is_whiteout(found) else found

@@ -153,7 +153,7 @@ def _swept(host: Host, target: str, directory: str) -> Iterator[str]:
     """Remove what has the name of an unfinished file from a directory of the merged view."""
     from ovlay.files.copying import remove_whole
     from ovlay.files.destination import opened_parent
-    from ovlay.plan.placing import TEMPORARY
+    from ovlay.plan.sharing import TEMPORARY
 
     with contextlib.suppress(OvlayError, OSError), contextlib.ExitStack() as stack:
         view = stack.enter_context(host.kernel.writable_view(target))

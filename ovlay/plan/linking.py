@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 from ovlay.errors import InvalidInput
 from ovlay.files.copying import look
 from ovlay.plan.placing import set_label, telling_space, temporary, wanted_label
-from ovlay.plan.sharing import sharing
+from ovlay.plan.sharing import share
 from ovlay.plan.step import Step
 from ovlay.receipts import Receipt, stamp_of
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ovlay.host import Host
+    from ovlay.plan.sharing import Sharing
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,37 +48,38 @@ class PlaceLink(Step):
         return ((self.target, self.path.rpartition("/")[0]),)
 
     def run(self, host: Host) -> str:
-        with sharing(host) as shared:
-            folder = shared.folder(self.target, self.mount_id, self.path, durable=self.durable)
-            journal = shared.journal(self.target, self.mount_id, durable=self.durable)
-            place, parent = f"{self.target}/{self.path}", folder.descriptor
-            name = self.path.rpartition("/")[2]
-            there = look(name, parent)
-            if there is not None and stat.S_ISDIR(there.st_mode):
-                raise InvalidInput(f"{place} is a directory", remedy="declare it absent first")
-            with temporary(parent) as hidden, telling_space(place):
-                os.symlink(self.to, hidden, dir_fd=parent)
-                made = os.stat(hidden, dir_fd=parent, follow_symlinks=False)
-                if (made.st_uid, made.st_gid) != (self.uid, self.gid):
-                    os.chown(hidden, self.uid, self.gid, dir_fd=parent, follow_symlinks=False)
-                label = wanted_label(place, stat.S_IFLNK | 0o777, self.label, folder, replaces=there is not None)
-                set_label(f"/proc/self/fd/{parent}/{hidden}", label)
-                journal.intend(
-                    Receipt(
-                        self.path,
-                        "symlink",
-                        to=self.to,
-                        size=made.st_size,
-                        mode=stat.S_IMODE(made.st_mode),
-                        uid=self.uid,
-                        gid=self.gid,
-                        label=self.label,
-                        placed=stamp_of(made),
-                        manifest=self.manifest,
-                        name=self.name,
-                        base=self.base,
-                    )
+        return share(host, self._run)
+
+    def _run(self, shared: Sharing) -> None:
+        folder = shared.folder(self.target, self.mount_id, self.path, durable=self.durable)
+        journal = shared.journal(self.target, self.mount_id, durable=self.durable)
+        place, parent = f"{self.target}/{self.path}", folder.descriptor
+        name = self.path.rpartition("/")[2]
+        there = look(name, parent)
+        if there is not None and stat.S_ISDIR(there.st_mode):
+            raise InvalidInput(f"{place} is a directory", remedy="declare it absent first")
+        with temporary(parent) as hidden, telling_space(place):
+            os.symlink(self.to, hidden, dir_fd=parent)
+            made = os.stat(hidden, dir_fd=parent, follow_symlinks=False)
+            if (made.st_uid, made.st_gid) != (self.uid, self.gid):
+                os.chown(hidden, self.uid, self.gid, dir_fd=parent, follow_symlinks=False)
+            label = wanted_label(place, stat.S_IFLNK | 0o777, self.label, folder, replaces=there is not None)
+            set_label(f"/proc/self/fd/{parent}/{hidden}", label)
+            journal.intend(
+                Receipt(
+                    self.path,
+                    "symlink",
+                    to=self.to,
+                    size=made.st_size,
+                    mode=stat.S_IMODE(made.st_mode),
+                    uid=self.uid,
+                    gid=self.gid,
+                    label=self.label,
+                    placed=stamp_of(made),
+                    manifest=self.manifest,
+                    name=self.name,
+                    base=self.base,
                 )
-                os.rename(hidden, name, src_dir_fd=parent, dst_dir_fd=parent)
-                journal.placed(self.path, os.stat(name, dir_fd=parent, follow_symlinks=False))
-        return ""
+            )
+            os.rename(hidden, name, src_dir_fd=parent, dst_dir_fd=parent)
+            journal.placed(self.path, os.stat(name, dir_fd=parent, follow_symlinks=False))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 from ovlay.errors import Conflict, InvalidInput, NoSpace
 from ovlay.files.label import ATTRIBUTE, label_for
 from ovlay.files.source import BLOCK
-from ovlay.plan.sharing import sharing
+from ovlay.plan.sharing import TEMPORARY, share
 from ovlay.plan.step import Step
 from ovlay.receipts import Receipt, stamp_of
 
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
     from ovlay.host import Host
     from ovlay.plan.sharing import Folder, Sharing
-
-TEMPORARY = ".ovlay-new-"
-"""How the name of a file begins while it is being written."""
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -51,21 +48,22 @@ class MakeLeadingDirectory(Step):
         return ((self.target, self.path.rpartition("/")[0]),)
 
     def run(self, host: Host) -> str:
-        with sharing(host) as shared:
-            folder = shared.folder(self.target, self.mount_id, self.path, durable=False)
-            place, parent, name = f"{self.target}/{self.path}", folder.descriptor, self.path.rpartition("/")[2]
-            if _found(name, parent) is not None:
-                return ""
-            with temporary(parent) as hidden, telling_space(place):
-                os.mkdir(hidden, 0o700, dir_fd=parent)
-                made = os.open(hidden, DIRECTORY, dir_fd=parent)
-                try:
-                    label = label_for(place, stat.S_IFDIR, replaced=None, inherited=folder.label)
-                    dress(made, self.uid, self.gid, self.mode, label)
-                finally:
-                    os.close(made)
-                os.rename(hidden, name, src_dir_fd=parent, dst_dir_fd=parent)
-        return ""
+        return share(host, self._run)
+
+    def _run(self, shared: Sharing) -> None:
+        folder = shared.folder(self.target, self.mount_id, self.path, durable=False)
+        place, parent, name = f"{self.target}/{self.path}", folder.descriptor, self.path.rpartition("/")[2]
+        if _found(name, parent) is not None:
+            return
+        with temporary(parent) as hidden, telling_space(place):
+            os.mkdir(hidden, 0o700, dir_fd=parent)
+            made = os.open(hidden, DIRECTORY, dir_fd=parent)
+            try:
+                label = label_for(place, stat.S_IFDIR, replaced=None, inherited=folder.label)
+                dress(made, self.uid, self.gid, self.mode, label)
+            finally:
+                os.close(made)
+            os.rename(hidden, name, src_dir_fd=parent, dst_dir_fd=parent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,53 +109,67 @@ class PlaceFile(Step):
         return ((self.target, self.path.rpartition("/")[0]),)
 
     def run(self, host: Host) -> str:
-        with sharing(host) as shared:
-            if self.text is not None:
-                self._place(shared, None)
-            else:
-                with host.opened_source(self.source) as source:
-                    self._place(shared, source)
-        return ""
+        if self.text is not None:
+            return share(host, lambda shared: self._place(shared, None))
+        with host.opened_source(self.source) as source:
+            return share(host, lambda shared: self._place(shared, source))
 
     def _place(self, shared: Sharing, source: int | None) -> None:
         folder = shared.folder(self.target, self.mount_id, self.path, durable=self.durable)
-        journal = shared.journal(self.target, self.mount_id, durable=self.durable)
         parent, name = folder.descriptor, self.path.rpartition("/")[2]
         replaced = _found(name, parent)
         if replaced is not None and stat.S_ISDIR(replaced.st_mode):
             raise InvalidInput(f"{self.target}/{self.path} is a directory", remedy="name the file in it")
-        with temporary(parent) as hidden, telling_space(f"{self.target}/{self.path}"):
-            new = os.open(hidden, _NEW, 0o600, dir_fd=parent)
-            try:
-                came, sha256 = (None, self._write(new)) if source is None else self._fill(source, new)
-                place = f"{self.target}/{self.path}"
-                mode = stat.S_IFREG | self.mode
-                label = wanted_label(place, mode, self.label, folder, replaces=replaced is not None)
-                dress(new, self.uid, self.gid, self.mode, label)
-                if self.durable:
-                    os.fsync(new)
-                journal.intend(
-                    Receipt(
-                        self.path,
-                        "file",
-                        sha256,
-                        size=self.size,
-                        mode=self.mode,
-                        uid=self.uid,
-                        gid=self.gid,
-                        label=self.label,
-                        source=None if source is None else self.source,
-                        source_stamp=None if came is None else stamp_of(came),
-                        placed=stamp_of(os.fstat(new)),
-                        manifest=self.manifest,
-                        name=self.name,
-                        base=self.base,
-                    )
-                )
-                os.rename(hidden, name, src_dir_fd=parent, dst_dir_fd=parent)
-                journal.placed(self.path, os.fstat(new))
-            finally:
-                os.close(new)
+        hidden = shared.unused_name()
+        new = os.open(hidden, _NEW, 0o600, dir_fd=parent)
+        try:
+            self._fill(shared, source, new, folder, replaces=replaced is not None)
+            os.rename(hidden, name, src_dir_fd=parent, dst_dir_fd=parent)
+            shared.journal(self.target, self.mount_id, durable=self.durable).placed(self.path, os.fstat(new))
+        except BaseException as error:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(hidden, dir_fd=parent)
+            if isinstance(error, OSError):
+                with telling_space(f"{self.target}/{self.path}"):
+                    raise
+            raise
+        finally:
+            os.close(new)
+
+    def _fill(self, shared: Sharing, source: int | None, new: int, folder: Folder, *, replaces: bool) -> None:
+        """Content, attributes and intent: all but the name."""
+        came, sha256 = (None, self._write(new)) if source is None else self._copy(source, new)
+        made = os.fstat(new)
+        place, mode = f"{self.target}/{self.path}", self.mode
+        label = wanted_label(place, stat.S_IFREG | mode, self.label, folder, replaces=replaces)
+        if (made.st_uid, made.st_gid) != (self.uid, self.gid):
+            os.fchown(new, self.uid, self.gid)
+        set_label(new, label)
+        os.fchmod(new, mode)
+        if self.durable:
+            os.fsync(new)
+        journal = shared.journal(self.target, self.mount_id, durable=self.durable)
+        journal.intend(
+            Receipt(
+                self.path,
+                "file",
+                sha256,
+                None,
+                self.size,
+                mode,
+                self.uid,
+                self.gid,
+                self.label,
+                None if came is None else self.source,
+                None if came is None else stamp_of(came),
+                stamp_of(made),
+                self.manifest,
+                self.name,
+                journal.when,
+                journal.by,
+                self.base,
+            )
+        )
 
     def _write(self, new: int) -> str:
         import hashlib
@@ -166,13 +178,10 @@ class PlaceFile(Step):
         _write_all(new, content)
         return hashlib.sha256(content).hexdigest()
 
-    def _fill(self, source: int, new: int) -> tuple[os.stat_result, str]:
+    def _copy(self, source: int, new: int) -> tuple[os.stat_result, str]:
         """Copy the content, and refuse it where it is not what the plan was made for, or changes meanwhile."""
         import hashlib
 
-        before = os.fstat(source)
-        if self.stamp and stamp_of(before) != self.stamp:
-            raise self._changed()
         digest, size = hashlib.sha256(), 0
         while chunk := os.read(source, BLOCK):
             digest.update(chunk)
@@ -183,7 +192,7 @@ class PlaceFile(Step):
         came, sha256 = os.fstat(source), digest.hexdigest()
         if size != self.size or came.st_size != size or (self.sha256 is not None and sha256 != self.sha256):
             raise self._changed()
-        if self.stamp and stamp_of(came) != self.stamp:
+        if self.stamp and stamp_of(came) != self.stamp:  # the same at the end is the same all the time
             raise self._changed()
         return came, sha256
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ovlay.errors import InvalidInput
 from ovlay.files.copying import look, remove_whole
-from ovlay.plan.placing import TEMPORARY
-from ovlay.plan.sharing import sharing
+from ovlay.plan.sharing import TEMPORARY, share
 from ovlay.plan.step import Step
 from ovlay.receipts import Receipt
 
 if TYPE_CHECKING:
     from ovlay.host import Host
+    from ovlay.plan.sharing import Sharing
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +38,16 @@ class RemovePath(Step):
         return f"remove {self.target}/{self.path}"
 
     def run(self, host: Host) -> str:
-        with sharing(host) as shared:
-            folder = shared.folder(self.target, self.mount_id, self.path, durable=self.durable)
-            journal = shared.journal(self.target, self.mount_id, durable=self.durable)
-            name = self.path.rpartition("/")[2]
-            journal.intend(Receipt(self.path, "absent", manifest=self.manifest, name=self.name, base=self.base))
-            if look(name, folder.descriptor) is not None:
-                remove_whole(folder.descriptor, name)
-            journal.placed(self.path, None)
-        return ""
+        return share(host, self._run)
+
+    def _run(self, shared: Sharing) -> None:
+        folder = shared.folder(self.target, self.mount_id, self.path, durable=self.durable)
+        journal = shared.journal(self.target, self.mount_id, durable=self.durable)
+        name = self.path.rpartition("/")[2]
+        journal.intend(Receipt(self.path, "absent", manifest=self.manifest, name=self.name, base=self.base))
+        if look(name, folder.descriptor) is not None:
+            remove_whole(folder.descriptor, name)
+        journal.placed(self.path, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +68,16 @@ class RemoveStrays(Step):
         return f"remove {many} never finished, because an earlier run was stopped"
 
     def run(self, host: Host) -> str:
-        with sharing(host) as shared:
-            for path in self.paths:
-                name = path.rpartition("/")[2]
-                if not name.startswith(TEMPORARY):
-                    raise InvalidInput(f"{path} is not a temporary name")
-                with contextlib.suppress(FileNotFoundError):
-                    folder = shared.folder(self.target, self.mount_id, path, durable=self.durable)
-                    remove_whole(folder.descriptor, name)
-        return ""
+        return share(host, self._run)
+
+    def _run(self, shared: Sharing) -> None:
+        for path in self.paths:
+            name = path.rpartition("/")[2]
+            if not name.startswith(TEMPORARY):
+                raise InvalidInput(f"{path} is not a temporary name")
+            with contextlib.suppress(FileNotFoundError):
+                folder = shared.folder(self.target, self.mount_id, path, durable=self.durable)
+                remove_whole(folder.descriptor, name)
 
 
 def is_stray(name: str) -> bool:

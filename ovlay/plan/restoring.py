@@ -20,8 +20,8 @@ from ovlay.errors import Conflict
 from ovlay.files.copying import Copier, copy_flags, demand_plain, descend, is_whiteout, look, remove_whole, settle
 from ovlay.files.flags import read_flags, set_flags, take_flags
 from ovlay.plan.mounting import topmost
-from ovlay.plan.placing import TEMPORARY
 from ovlay.plan.restored import private, still_different
+from ovlay.plan.sharing import TEMPORARY
 from ovlay.plan.step import Step
 
 if TYPE_CHECKING:

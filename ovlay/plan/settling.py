@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 from ovlay.errors import Conflict
 from ovlay.files.copying import look
 from ovlay.plan.placing import DIRECTORY, dress, set_label, telling_space, temporary, wanted_label
-from ovlay.plan.sharing import sharing
+from ovlay.plan.sharing import share
 from ovlay.plan.step import Step
 from ovlay.receipts import Receipt, stamp_of
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ovlay.host import Host
+    from ovlay.plan.sharing import Sharing
 
 _NODE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -49,28 +50,29 @@ class MakeDirectory(Step):
         return ((self.target, self.path.rpartition("/")[0]),)
 
     def run(self, host: Host) -> str:
-        with sharing(host) as shared:
-            folder = shared.folder(self.target, self.mount_id, self.path, durable=self.durable)
-            journal = shared.journal(self.target, self.mount_id, durable=self.durable)
-            place, parent = f"{self.target}/{self.path}", folder.descriptor
-            name = self.path.rpartition("/")[2]
-            there = look(name, parent)
-            if there is not None:
-                if stat.S_ISDIR(there.st_mode):
-                    return ""
-                raise Conflict(f"{place} is not a directory", remedy="look at it with `ovlay plan`, then try again")
-            with temporary(parent) as hidden, telling_space(place):
-                os.mkdir(hidden, 0o700, dir_fd=parent)
-                made = os.open(hidden, DIRECTORY, dir_fd=parent)
-                try:
-                    label = wanted_label(place, stat.S_IFDIR | self.mode, self.label, folder, replaces=False)
-                    dress(made, self.uid, self.gid, self.mode, label)
-                    journal.intend(_receipt(self, "directory", os.fstat(made)))
-                    os.rename(hidden, name, src_dir_fd=parent, dst_dir_fd=parent)
-                    journal.placed(self.path, os.fstat(made))
-                finally:
-                    os.close(made)
-        return ""
+        return share(host, self._run)
+
+    def _run(self, shared: Sharing) -> None:
+        folder = shared.folder(self.target, self.mount_id, self.path, durable=self.durable)
+        journal = shared.journal(self.target, self.mount_id, durable=self.durable)
+        place, parent = f"{self.target}/{self.path}", folder.descriptor
+        name = self.path.rpartition("/")[2]
+        there = look(name, parent)
+        if there is not None:
+            if stat.S_ISDIR(there.st_mode):
+                return
+            raise Conflict(f"{place} is not a directory", remedy="look at it with `ovlay plan`, then try again")
+        with temporary(parent) as hidden, telling_space(place):
+            os.mkdir(hidden, 0o700, dir_fd=parent)
+            made = os.open(hidden, DIRECTORY, dir_fd=parent)
+            try:
+                label = wanted_label(place, stat.S_IFDIR | self.mode, self.label, folder, replaces=False)
+                dress(made, self.uid, self.gid, self.mode, label)
+                journal.intend(_receipt(self, "directory", os.fstat(made)))
+                os.rename(hidden, name, src_dir_fd=parent, dst_dir_fd=parent)
+                journal.placed(self.path, os.fstat(made))
+            finally:
+                os.close(made)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,29 +100,30 @@ class AdjustAttributes(Step):
         return f"give {self.target}/{self.path} mode {self.mode:04o}, owner {self.uid} and group {self.gid}"
 
     def run(self, host: Host) -> str:
-        with sharing(host) as shared:
-            folder = shared.folder(self.target, self.mount_id, self.path, durable=self.durable)
-            journal = shared.journal(self.target, self.mount_id, durable=self.durable)
-            node = os.open(self.path.rpartition("/")[2], _NODE, dir_fd=folder.descriptor)
-            try:
-                found = os.fstat(node)
-                if stat.S_IFMT(found.st_mode) not in (stat.S_IFREG, stat.S_IFDIR):
-                    raise Conflict(f"{self.target}/{self.path} is another file by now", remedy="try again")
-                kind = "directory" if stat.S_ISDIR(found.st_mode) else "file"
-                journal.intend(_receipt(self, kind, found))
-                where = f"/proc/self/fd/{node}"
-                if (found.st_uid, found.st_gid) != (self.uid, self.gid):
-                    os.chown(where, self.uid, self.gid)
-                if self.label is not None:
-                    # Through /proc this is the very file that the descriptor is on, and no link is followed.
-                    set_label_through(where, os.fsencode(self.label) + b"\0")
-                os.chmod(where, self.mode)
-            finally:
-                os.close(node)
-            # Its first change may have given it another inode: it was copied up.
-            name = self.path.rpartition("/")[2]
-            journal.placed(self.path, os.stat(name, dir_fd=folder.descriptor, follow_symlinks=False))
-        return ""
+        return share(host, self._run)
+
+    def _run(self, shared: Sharing) -> None:
+        folder = shared.folder(self.target, self.mount_id, self.path, durable=self.durable)
+        journal = shared.journal(self.target, self.mount_id, durable=self.durable)
+        node = os.open(self.path.rpartition("/")[2], _NODE, dir_fd=folder.descriptor)
+        try:
+            found = os.fstat(node)
+            if stat.S_IFMT(found.st_mode) not in (stat.S_IFREG, stat.S_IFDIR):
+                raise Conflict(f"{self.target}/{self.path} is another file by now", remedy="try again")
+            kind = "directory" if stat.S_ISDIR(found.st_mode) else "file"
+            journal.intend(_receipt(self, kind, found))
+            where = f"/proc/self/fd/{node}"
+            if (found.st_uid, found.st_gid) != (self.uid, self.gid):
+                os.chown(where, self.uid, self.gid)
+            if self.label is not None:
+                # Through /proc this is the very file that the descriptor is on, and no link is followed.
+                set_label_through(where, os.fsencode(self.label) + b"\0")
+            os.chmod(where, self.mode)
+        finally:
+            os.close(node)
+        # Its first change may have given it another inode: it was copied up.
+        name = self.path.rpartition("/")[2]
+        journal.placed(self.path, os.stat(name, dir_fd=folder.descriptor, follow_symlinks=False))
 
 
 def set_label_through(where: str, label: bytes) -> None:
@@ -167,6 +170,7 @@ class SettleReceipts(Step):
         return f"forget the receipts of {many}"
 
     def run(self, host: Host) -> str:
-        with sharing(host) as shared:
-            shared.journal(self.target, self.mount_id, durable=self.durable).forget(self.paths)
-        return ""
+        return share(host, self._run)
+
+    def _run(self, shared: Sharing) -> None:
+        shared.journal(self.target, self.mount_id, durable=self.durable).forget(self.paths)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 from typing import TYPE_CHECKING, NamedTuple
 
 from ovlay.files.destination import opened_parent
@@ -15,10 +16,14 @@ from ovlay.plan.mounting import topmost
 from ovlay.receipts import Journal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ovlay.host import Host
     from ovlay.kernel import Mount
+
+
+TEMPORARY = ".ovlay-new-"
+"""How the name of a file begins while it is being written; 16 hexadecimal digits follow."""
 
 
 class Folder(NamedTuple):
@@ -39,6 +44,7 @@ class Sharing:
         self._inside: tuple[str, Folder] | None = None
         self._durable = False
         self._journals: dict[tuple[str, bool], Journal] = {}
+        self._token, self._count = secrets.token_hex(4), 0
 
     def view(self, target: str, mount_id: int) -> int:
         """A directory descriptor on the merged view; `Conflict` where another mount is on the target."""
@@ -71,6 +77,11 @@ class Sharing:
             self._journals[target, durable] = found
         return found
 
+    def unused_name(self) -> str:
+        """A name that nothing has, for what is being written: see `TEMPORARY`."""
+        self._count += 1
+        return f"{TEMPORARY}{self._token}{self._count:08x}"
+
     def release(self) -> None:
         """Close what is open of the overlay, so that it can be mounted otherwise."""
         self._leave()
@@ -96,14 +107,14 @@ class Sharing:
             self._folder.close()
 
 
-@contextlib.contextmanager
-def sharing(host: Host) -> Iterator[Sharing]:
-    """What the plan that runs on this host shares; for a step that runs alone, something of its own."""
+def share(host: Host, work: Callable[[Sharing], None]) -> str:
+    """Do the work of one step with what its plan shares; for a step that runs alone, with something of its own."""
     if host.shared is not None:
-        yield host.shared
-        return
-    with begun_sharing(host) as begun:
-        yield begun
+        work(host.shared)
+    else:
+        with begun_sharing(host) as shared:
+            work(shared)
+    return ""
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ _VALUES: dict[str, st.SearchStrategy[Any]] = {
     "int": st.integers(),
     "bool": st.booleans(),
     "int | None": st.none() | st.integers(),
+    "tuple[int, ...]": st.lists(st.integers(), max_size=5).map(tuple),
     "str | None": st.none() | _TEXT,
     "Access": st.sampled_from(Access),
     "tuple[str, ...]": st.lists(_TEXT, max_size=3).map(tuple),
