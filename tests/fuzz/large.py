@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import json
 import resource
 import subprocess
 import sys
@@ -39,6 +38,15 @@ def numbered(line: Callable[[int], str], *, front: str = "", end: str = "") -> C
         return front + "".join(map(line, range(2, count + 2))) + end
 
     return text
+
+
+def receipt(path: str, state: str) -> str:
+    """The line of a receipt; that of its origin, number 0, is left out."""
+    from ovlay.receipts import Receipt, _Origins
+
+    stamp = (1, 2, 3, 4, 5)
+    placed = Receipt(path, "file", "ab" * 32, size=5, source="/s", source_stamp=stamp, placed=stamp, base="nothing")
+    return _Origins().line(placed, state).splitlines()[-1] + "\n"
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -130,7 +138,6 @@ _OVERLAY = _ROOT + "2 1 0:2 / /usr rw - overlay overlay rw,"
 _PLAN = '{"schema": "ovlay.plan/1", "reason": "", "warnings": ['
 _STEP = '{"step": "unmount", "target": "/usr", "mount_id": 7, "lazy": false, "carry": []}'
 _BOOK = '["ovlay.receipts/1", "id"]\n["o", "/m.toml", "m", "2026-01-01T00:00:00Z", 0]\n'
-_ROW = ["file", "ab" * 32, None, 5, 493, 0, 0, None, "/s", [1, 2, 3, 4, 5], [1, 2, 3, 4, 5], 0, "nothing"]
 
 _JSON_SHAPES = {
     "deep": repeated("["),
@@ -281,19 +288,17 @@ SHAPES = (
         read_manifest,
     ),
     Shape("manifest", "an inline list", repeated('{path = "/usr/f"}, ', front="schema = 1\nfile = ["), read_manifest),
-    Shape(
-        "receipts", "files", numbered(lambda n: json.dumps(["p", f"f/{n}", *_ROW]) + "\n", front=_BOOK), read_receipts
-    ),
+    Shape("receipts", "files", numbered(lambda n: receipt(f"f/{n}", "p"), front=_BOOK), read_receipts),
     Shape(
         "receipts",
         "intentions for one file",
-        repeated(json.dumps(["i", "f", *_ROW]) + "\n", front=_BOOK),
+        repeated(receipt("f", "i"), front=_BOOK),
         read_receipts,
     ),
     Shape(
         "receipts",
         "cut off",
-        numbered(lambda n: json.dumps(["p", f"f/{n}", *_ROW]) + "\n", front=_BOOK, end='["p", \n'),
+        numbered(lambda n: receipt(f"f/{n}", "p"), front=_BOOK, end='["p", \n'),
         read_receipts,
     ),
     Shape("receipts", "origins", repeated('["o", null, "", "", 0]\n', front=_BOOK), read_receipts),
