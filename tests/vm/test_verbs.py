@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.lab.witness import kinds, state
-from tests.vm.conftest import COMPOSEFS, TRIXIE
 from tests.vm.witness import gone, merge_extension, sealed
 
 if TYPE_CHECKING:
@@ -101,7 +100,7 @@ def test_a_leftover_upper_is_found_and_salvaged(host: VmHost) -> None:
     assert gone(host, "/var/tmp/ostree-unlock-ovl.STALE")
     assert "leftover-upper" in kinds(host)
     listed = host.ovlay("salvage").stdout
-    if host.boots.recipe == TRIXIE:
+    if host.recipe.suite == "trixie":
         # The upper was in /var/tmp: tmpfiles has removed what it could, and stopped at the device.
         assert "/usr/bin/yes" in listed
         return
@@ -146,7 +145,7 @@ def test_the_driver_sysext(host: VmHost) -> None:
     put_sources(host)
     merge_extension(host, place="/var/lib/extensions")
     driver = ("--backend", "sysext")
-    if host.boots.recipe == COMPOSEFS:
+    if host.recipe.composefs:
         assert "depth-limit" in {found["kind"] for found in state(host, "sysext")["anomalies"]}
     host.ovlay("enable", "--yes", *driver)
     host.ovlay("install", "--yes", *driver, "/var/lib/tool", "/usr/bin/mine")

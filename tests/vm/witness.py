@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def sealed(host: VmHost) -> bool:
     """Whether /usr is as after a boot: nothing on it that was not there, and nobody can write."""
-    return host.stack() == (("ext4 - ro",) if host.boots.recipe.layout is Layout.PLAIN else ()) and not host.writable()
+    return host.stack() == (("ext4 - ro",) if host.recipe.layout is Layout.PLAIN else ()) and not host.writable()
 
 
 def gone(host: VmHost, path: str) -> bool:
