@@ -152,7 +152,8 @@ class _Work:
         going: set[str] = set()
         for path in sorted(self._book.receipts, reverse=True):
             receipt = self._book.receipts[path]
-            if path in items or path in needed or not self._is_covered(receipt):
+            is_way = path in needed and receipt.kind == Kind.DIRECTORY
+            if path in items or is_way or not self._is_covered(receipt):
                 continue
             finding = self._judge.leftover(receipt, going)
             if finding is not None:

@@ -1,0 +1,251 @@
+"""What `apply` makes of every kind of entry, what it leaves alone, and that twice is the same as once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ovlay.errors import Conflict, InvalidInput, NoSpace, NotActive
+from ovlay.manifest.document import InvalidManifest
+from ovlay.plan.placing import PlaceFile
+from tests.manifest.case import Case
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+ALL = (
+    'file path = "/usr/bin/tool"; source = "source/tool"',
+    'file path = "/usr/bin/old"; text = "new"',
+    'file path = "/usr/lib/a/b/conf"; text = "x = 1"; mode = "0600"',
+    'tree path = "/usr/share/tree"; source = "source/tree"; exclude = ["*.pyc"]',
+    'symlink path = "/usr/bin/alias"; to = "tool"',
+    'directory path = "/usr/lib/state"; mode = "0700"',
+    'absent path = "/usr/lib/deep"',
+)
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> Iterator[Case]:
+    case = Case(tmp_path)
+    case.put("tool", "#!/bin/sh\n", 0o755)
+    case.put("tree/one", "1")
+    case.put("tree/sub/two", "2", 0o640)
+    case.put("tree/sub/three.pyc", "3")
+    (case.source / "tree/link").symlink_to("one")
+    with case.host:
+        yield case
+
+
+def test_every_kind_of_entry(case: Case) -> None:
+    before = set(case.tree())
+    case.says(*ALL)
+    assert case.apply().changed
+    assert (case.at("bin/tool").read_text(), case.at("bin/tool").stat().st_mode & 0o7777) == ("#!/bin/sh\n", 0o755)
+    assert case.at("bin/old").read_text() == "new"
+    assert case.at("lib/a/b/conf").stat().st_mode & 0o7777 == 0o600
+    assert case.at("bin/alias").readlink().name == "tool"
+    assert case.at("lib/state").stat().st_mode & 0o7777 == 0o700
+    assert not case.at("lib/deep").exists()
+    assert case.at("share/tree/sub/two").stat().st_mode & 0o7777 == 0o640
+    assert case.at("share/tree/link").readlink().name == "one"
+    assert not case.at("share/tree/sub/three.pyc").exists()
+    added = {
+        *("bin/tool", "bin/alias", "lib/a", "lib/a/b", "lib/a/b/conf", "lib/state", "share/tree"),
+        *("share/tree/one", "share/tree/link", "share/tree/sub", "share/tree/sub/two"),
+    }
+    assert set(case.tree()) ^ before == added | {"lib/deep", "lib/deep/file"}
+
+
+def test_twice_is_the_same_as_once_and_reads_nothing(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    case.says(*ALL)
+    case.apply()
+    case.apply()
+    for path in case.source.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            path.touch()  # so young a stamp is not believed, and the next run takes new ones
+    opened: list[str] = []
+    original = type(case.host).opened_source
+    monkeypatch.setattr(
+        type(case.host), "opened_source", lambda host, path: (opened.append(path), original(host, path))[1]
+    )
+    tree = case.tree()
+    outcome = case.apply()
+    assert (outcome.changed, outcome.plan.steps, outcome.conflicts) == (False, (), ())
+    assert sorted(opened) == sorted(set(opened)), "read twice"
+    assert case.tree() == tree
+    assert case.states() == {}
+
+
+def test_a_first_run_opens_each_source_once(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    original = type(case.host).opened_source
+    monkeypatch.setattr(
+        type(case.host), "opened_source", lambda host, path: (opened.append(path), original(host, path))[1]
+    )
+    case.says(*ALL)
+    case.apply()
+    assert len(opened) == len(set(opened)) == 3
+
+
+def test_the_plan_says_what_apply_does_and_a_confirmed_one_reads_nothing_twice(case: Case) -> None:
+    case.says(*ALL)
+    asked = []
+    outcome = case.overlay.apply([case.manifest], enable=True, confirm=lambda plan: not asked.append(plan))
+    assert outcome.changed
+    assert asked == [outcome.plan]
+
+
+def test_an_entry_that_goes_is_taken_back(case: Case) -> None:
+    before = case.tree()
+    case.says(*ALL)
+    case.apply()
+    case.says(*ALL[:1])
+    assert case.apply().conflicts == ()
+    assert set(case.tree()) ^ set(before) == {"bin/tool"}
+    assert case.at("bin/old").read_text() == "old\n"
+    case.says()
+    case.apply()
+    assert case.tree() == before
+    assert case.receipts() == {}
+    assert case.overlay.changes().changes == ()
+
+
+def test_a_manifest_that_is_gone_takes_its_files_with_it(case: Case) -> None:
+    case.says(ALL[0])
+    case.apply()
+    other = case.scratch / "other.toml"
+    other.write_text('schema = 1\n[[file]]\npath = "/usr/bin/b"\ntext = "b"\n')
+    case.overlay.apply([other])
+    assert case.at("bin/tool").exists(), "another manifest decides about its own only"
+    case.manifest.unlink()
+    case.overlay.apply([other])
+    assert not case.at("bin/tool").exists()
+    assert case.at("bin/b").exists()
+
+
+def test_only_what_differs_is_written(case: Case) -> None:
+    case.says(*ALL)
+    case.apply()
+    inode = case.at("share/tree/one").stat().st_ino
+    case.put("tree/sub/two", "changed", 0o640)
+    outcome = case.apply()
+    assert [step.path for step in outcome.plan.steps if isinstance(step, PlaceFile)] == ["share/tree/sub/two"]
+    assert case.at("share/tree/one").stat().st_ino == inode
+    assert case.at("share/tree/sub/two").read_text() == "changed"
+
+
+def test_a_mode_alone_is_changed_without_copying(case: Case) -> None:
+    case.says('file path = "/usr/bin/tool"; source = "source/tool"; mode = "0700"')
+    case.apply()
+    case.says('file path = "/usr/bin/tool"; source = "source/tool"; mode = "0750"')
+    outcome = case.apply()
+    assert [step.kind for step in outcome.plan.steps] == ["adjust-attributes"]
+    assert case.at("bin/tool").stat().st_mode & 0o7777 == 0o750
+    assert case.states() == {}
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ('file path = "/usr/x"; text = "x"', 'symlink path = "/usr/x"; to = "bin"'),
+        ('symlink path = "/usr/x"; to = "bin"', 'file path = "/usr/x"; text = "x"'),
+        ('symlink path = "/usr/x"; to = "bin"', 'symlink path = "/usr/x"; to = "lib"'),
+        ('file path = "/usr/x"; text = "x"', 'directory path = "/usr/x"'),
+        ('file path = "/usr/x"; text = "x"', 'file path = "/usr/x/y"; text = "y"'),
+        ('file path = "/usr/x/y"; text = "y"', 'absent path = "/usr/x"'),
+    ],
+)
+def test_an_entry_of_another_kind_takes_its_place(case: Case, first: str, second: str) -> None:
+    case.says(first)
+    case.apply()
+    case.says(second)
+    case.apply()
+    assert case.states() == {}
+    case.says()
+    case.apply()
+    assert not case.at("x").exists()
+    assert not case.at("x").is_symlink()
+
+
+def test_links_on_the_way_are_followed_inside_the_target(case: Case) -> None:
+    case.says('file path = "/usr/lib/link/new"; text = "x"')
+    case.apply()
+    assert case.at("lib/deep/new").read_text() == "x"
+    assert list(case.receipts()) == ["lib/deep/new"]
+    assert case.states() == {}
+
+
+def test_missing_sources_are_all_named_at_once_and_nothing_is_placed(case: Case) -> None:
+    case.says(
+        ALL[0],
+        'file path = "/usr/a"; source = "nowhere"',
+        'tree path = "/usr/b"; source = "source/tool"',
+        f'file path = "/usr/c"; source = "source/tool"; sha256 = "{"0" * 64}"',
+    )
+    before = case.tree()
+    with pytest.raises(InvalidManifest) as raised:
+        case.apply()
+    assert len(raised.value.problems) == 2
+    assert all(problem.line for problem in raised.value.problems)
+    case.says(ALL[0], f'file path = "/usr/c"; source = "source/tool"; sha256 = "{"0" * 64}"')
+    with pytest.raises(InvalidManifest, match="has the SHA-256"):
+        case.apply()
+    assert case.tree() == before
+
+
+def test_without_an_overlay(case: Case) -> None:
+    case.says(ALL[0])
+    with pytest.raises(NotActive):
+        case.overlay.apply([case.manifest])
+
+
+def test_a_manifest_for_another_target(case: Case) -> None:
+    case.manifest.write_text('schema = 1\ntarget = "/opt"\n[[file]]\npath = "/opt/x"\ntext = "x"\n')
+    with pytest.raises(InvalidInput, match="is for /opt"):
+        case.apply()
+
+
+def test_a_source_that_changes_after_the_plan_is_refused_and_the_rest_stays(case: Case) -> None:
+    case.says(ALL[0], 'file path = "/usr/a"; text = "first"')
+
+    def change(_: object) -> bool:
+        case.put("tool", "something else", 0o755)
+        return True
+
+    with pytest.raises(Conflict):
+        case.overlay.apply([case.manifest], enable=True, confirm=change)
+    case.apply()
+    assert case.at("bin/tool").read_text() == "something else"
+
+
+def test_no_room_is_seen_before_the_first_file(case: Case) -> None:
+    case.host.tmpfs_size = 2 << 20
+    case.overlay.enable()
+    with (case.source / "large").open("wb") as stream:
+        stream.truncate(3 << 20)
+    case.says(ALL[0], 'file path = "/usr/large"; source = "source/large"')
+    with pytest.raises(NoSpace):
+        case.apply()
+    assert not case.at("bin/tool").exists()
+
+
+def test_what_was_installed_by_hand_is_not_taken_back(case: Case) -> None:
+    case.overlay.enable()
+    case.overlay.install_file(case.source / "tool", "/usr/bin/mine")
+    assert case.receipts()["bin/mine"].manifest is None
+    case.says()
+    assert case.apply().changed is False
+    assert case.at("bin/mine").exists()
+
+
+def test_the_same_file_made_by_hand_is_adopted(case: Case) -> None:
+    case.overlay.enable()
+    case.at("bin/tool").write_text("#!/bin/sh\n")
+    case.at("bin/tool").chmod(0o755)
+    case.says(ALL[0])
+    assert case.apply().changed is False
+    case.says()
+    case.apply()
+    assert not case.at("bin/tool").exists()

@@ -1,0 +1,72 @@
+"""Random manifests, edits and interruptions: apply is idempotent, touches nothing else, and gives the base back."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ovlay.changes.find import look, overlay_of
+from tests.manifest.case import Case
+
+PATHS = ("bin/old", "bin/tool", "lib/deep", "lib/deep/file", "lib/new/a", "lib/new/b", "share/x", "share/y/z")
+WORDS = ("", "one", "two", "old\n")
+
+
+@st.composite
+def manifests(draw: st.DrawFn) -> tuple[str, ...]:
+    """Entries of which none is within another that is no directory."""
+    entries, leaves = [], set[str]()
+    for path in draw(st.lists(st.sampled_from(PATHS), unique=True, max_size=5)):
+        kind = draw(st.sampled_from(["file", "symlink", "absent", "directory"]))
+        if any(path.startswith(leaf + "/") for leaf in leaves):
+            continue
+        if kind != "directory":
+            if any(f'"/usr/{other}"' in entry for entry in entries for other in PATHS if other.startswith(path + "/")):
+                continue
+            leaves.add(path)
+        more = {
+            "file": f"; text = {draw(st.sampled_from(WORDS))!r}".replace("'", '"'),
+            "symlink": '; to = "old"',
+            "absent": "",
+            "directory": "",
+        }[kind]
+        entries.append(f'{kind} path = "/usr/{path}"{more}')
+    return tuple(entries)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(st.lists(manifests(), min_size=1, max_size=3), st.lists(st.sampled_from(PATHS), max_size=2))
+def test_any_sequence(said: list[tuple[str, ...]], edited: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        case = Case(Path(scratch))
+        with case.host:
+            before = case.tree()
+            case.overlay.enable()
+            case.at("share/untouched").write_text("mine")
+            for entries in said:
+                case.says(*entries)
+                case.apply(force=True)
+                assert case.states() == {}
+                tree = case.tree()
+                assert not case.apply().changed
+                assert case.tree() == tree
+                assert tree["share/untouched"][2] == "mine"
+                for path in edited:
+                    if case.at(path).is_file() and not case.at(path).is_symlink():
+                        case.at(path).write_text("edited")
+                edits = {path: case.tree().get(path) for path in edited}
+                case.apply()  # keeps what was edited
+                assert {path: case.tree().get(path) for path in edited} == edits
+                case.apply(force=True)
+                assert case.states() == {}
+            case.says()
+            case.apply(force=True)
+            case.at("share/untouched").unlink()
+            mount = overlay_of(case.overlay.backend)
+            with case.host.kernel.views(mount) as views:
+                assert tuple(look(case.host, mount, views).changes) == ()
+            assert case.tree() == before
+            assert case.receipts() == {}
