@@ -59,7 +59,8 @@ class Comparison:
         self.errors: dict[str, str] = {}
         self.linked: set[tuple[int, int]] = set()
         self.tasks: list[Task] = []
-        self.deepest = DEEPEST
+        # How many levels are walked at once. Another process may set it to 0: then what is left becomes tasks.
+        self.levels: bytearray | memoryview = bytearray([DEEPEST])
         self._private = private
         self._ignored = frozenset({"security.evm"} if labels else {"security.evm", "security.selinux"})
         self._everything = everything
@@ -250,7 +251,7 @@ class Comparison:
             for parent in (merged, lower):
                 opened.append(os.open(name, DIRECTORY, dir_fd=parent))
             self.directory(path, opened[0], opened[1], now, was)
-            if depth >= self.deepest:
+            if depth >= self.levels[0]:
                 self.tasks.append(("whole", path))
             else:
                 self._whole(path, opened[0], opened[1], depth + 1)
@@ -269,7 +270,7 @@ class Comparison:
 
     def _below(self, how: str, path: str, name: str, parent: int, depth: int) -> None:
         """Everything in a directory that is on one side only."""
-        if depth >= self.deepest:
+        if depth >= self.levels[0]:
             self.tasks.append((how, path))
             return
         directory = os.open(name, DIRECTORY, dir_fd=parent)

@@ -122,7 +122,7 @@ class PrunedWalk(Comparison):
                 opened.append(os.open(name, DIRECTORY, dir_fd=parent))
             shown, below = opened
             self.directory(path, shown, below, os.fstat(shown), os.fstat(below))
-            if depth >= self.deepest:
+            if depth >= self.levels[0]:
                 self.tasks.append(("pruned", path))
             else:
                 self._pruned(path, shown, below, depth + 1)
@@ -162,7 +162,7 @@ class LinkedNames(Comparison):
             if not self.is_wanted(inner):
                 continue
             try:
-                if depth >= self.deepest:
+                if depth >= self.levels[0]:
                     self.tasks.append(("names", inner))
                     continue
                 below = os.open(name, DIRECTORY, dir_fd=lower)

@@ -88,7 +88,7 @@ class UpperWalk(Comparison):
                     continue
                 own = os.open(name, DIRECTORY, dir_fd=upper)
                 moved = self._compare_directory(inner, own, below, now)
-                if depth >= self.deepest:
+                if depth >= self.levels[0]:
                     self.tasks.append(("whole" if moved else "walk", inner))
                 elif moved:
                     self._by_view(inner, below, depth + 1)

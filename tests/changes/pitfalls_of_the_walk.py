@@ -172,7 +172,7 @@ def workers_that_are_killed_change_nothing(place: Path) -> None:
     for number in range(60):
         put(scratch.target / f"folder{number}/deep/file", b"other\n")
     workers._ALONE = 0.0
-    parent, work = os.getpid(), workers._work
+    parent, work = os.getpid(), workers._do
 
     def killed(*arguments: object) -> None:
         if os.getpid() != parent:
@@ -181,7 +181,7 @@ def workers_that_are_killed_change_nothing(place: Path) -> None:
         work(*arguments)  # type: ignore[arg-type]
 
     mount = overlay_on(scratch)
-    with Host().kernel.views(mount) as views, mock.patch.object(workers, "_work", killed):
+    with Host().kernel.views(mount) as views, mock.patch.object(workers, "_do", killed):
         changes = look(Host(), mount, views, workers=3)
     assert kinds(changes) == {f"folder{number}/deep/file": "modified" for number in range(60)}
 
