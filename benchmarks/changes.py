@@ -3,7 +3,8 @@
 Needs root. The tree is made anew, and the same each time (a random generator with a fixed seed): directories up to
 thirteen deep, files of 100 bytes to 20 KB. Of the changed files four tenths are edited in place, two are appended to,
 and one each is chmodded, deleted, added and touched. All runs are warm, and the programs take turns, so that a busy
-machine is busy for each of them. The peers do less: none sees attributes, ACLs or an edit that keeps size and time.
+machine is busy for each of them; the best of the runs is the one that was disturbed least, and of these are the
+ratios. The peers do less: none sees attributes or ACLs, and rsync no edit that keeps size and time.
 """
 
 from __future__ import annotations
@@ -161,8 +162,8 @@ def measured(  # noqa: PLR0917
         f"{head}, warm, the best and the median of {rounds} runs that took turns, on {os.cpu_count()} processors, "
         f"Linux {os.uname().release}, Python {sys.version.split()[0]}. Made by `python benchmarks/changes.py`.",
         "",
-        "| changes | | best, s | median, s | median, as a multiple of overlayfs-tools | of rsync |",
-        "|---|---|---|---|---|---|",
+        "| changes | | best, s | median, s | best: of overlayfs-tools | median | best: of rsync | median |",
+        "|---|---|---|---|---|---|---|---|",
         *rows,
         "",
         *(f"- {name}: {version}" for name, version in versions.items()),
@@ -190,12 +191,12 @@ def row(count: int, name: str, times: dict[str, list[float]]) -> str:
     """One line of the table."""
     mine = times[name]
     if not mine:
-        return f"| {count:,} | {name} | failed | | | |"
+        return f"| {count:,} | {name} | failed | | | | | |"
     middle = statistics.median(mine)
     cells = [f"{min(mine):.4f}", f"{middle:.4f}"]
     for other in ("overlayfs-tools", "rsync"):
         theirs = times.get(other)
-        cells.append(f"{middle / statistics.median(theirs):.3f}" if theirs else "")
+        cells += [f"{min(mine) / min(theirs):.3f}", f"{middle / statistics.median(theirs):.3f}"] if theirs else ["", ""]
     return f"| {count:,} | {name} | {' | '.join(cells)} |"
 
 
