@@ -119,6 +119,16 @@ class Host:
         """Whether there is anything of that name, a dangling link too."""
         return os.path.lexists(self.path(inside))
 
+    def is_hidden(self, inside: str) -> bool:
+        """Whether this process may not even know if there is anything of that name, or may not look into it."""
+        try:
+            found = os.stat(self.path(inside))
+        except PermissionError:
+            return True
+        except OSError:
+            return False
+        return stat.S_ISDIR(found.st_mode) and not os.access(self.path(inside), os.R_OK | os.X_OK)
+
     def is_directory(self, inside: str) -> bool:
         """Whether the path leads to a directory."""
         return os.path.isdir(self.path(inside))

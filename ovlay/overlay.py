@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import posixpath
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from ovlay.errors import Conflict, InvalidInput
+from ovlay.carrying import Outcome, carry_out
+from ovlay.errors import InvalidInput
 from ovlay.model import Mode
 
 if TYPE_CHECKING:
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
     from ovlay.holders import Holders
     from ovlay.host import Host
     from ovlay.manifest.apply import Application
-    from ovlay.manifest.document import Declared, Retired
+    from ovlay.manifest.document import Declared
     from ovlay.manifest.drift import Drift
-    from ovlay.manifest.finding import Finding, Readings
+    from ovlay.manifest.finding import Readings
     from ovlay.model import Status
     from ovlay.plan.plan import Plan
     from ovlay.requests import InstallFile
@@ -29,29 +30,12 @@ if TYPE_CHECKING:
 DEFAULT_TARGET = "/usr"
 
 
-class Outcome(NamedTuple):
-    """What came of a request: its plan, whether the host was changed, and what the steps had to tell.
-
-    Of `Overlay.apply` also the conflicts that were left alone, the entries that do not count here, and the commands
-    that should be run now and were not.
-    """
-
-    plan: Plan
-    changed: bool
-    told: tuple[str, ...] = ()
-    conflicts: tuple[Finding, ...] = ()
-    retired: tuple[Retired, ...] = ()
-    needed: tuple[str, ...] = ()
-
-
 class Overlay:
     """A target with the driver that puts overlays on it; made by `ovlay.detect` and `ovlay.open`.
 
     Each verb plans and then executes under one lock. ``confirm``, where given, is called with a plan that has steps,
     before the lock is taken; what it returns says whether to go on. What is executed is what was confirmed: where the
-    host changed in the meantime so that another plan would be made, `Conflict` is raised. Where nothing had to be
-    confirmed, the plan that is made under the lock is executed. What an ovlay that was killed had begun is brought to
-    an end first.
+    host changed in the meantime so that another plan would be made, `Conflict` is raised. See `ovlay.carrying`.
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -104,14 +88,14 @@ class Overlay:
         Raises `Unsupported`, `StateForbids`, `NotPermitted`, `ToolFailed`.
         """
         wanted = Mode() if mode is None else mode
-        return self._carry_out(lambda: self.backend.plan_enable(wanted), confirm)
+        return carry_out(self.host, lambda: self.backend.plan_enable(wanted), confirm)
 
     def unmount(self, *, lazy: bool = False, confirm: Callable[[Plan], bool] | None = None) -> Outcome:
         """Take the overlay away; nothing where there is none. With ``lazy`` those who use it keep their view.
 
         Raises `Busy` with the holders, `StateForbids`, `NotPermitted`, `ToolFailed`.
         """
-        return self._carry_out(lambda: self.backend.plan_unmount(lazy=lazy), confirm)
+        return carry_out(self.host, lambda: self.backend.plan_unmount(lazy=lazy), confirm)
 
     def install_file(
         self,
@@ -136,7 +120,7 @@ class Overlay:
     def install_files(self, files: Sequence[InstallFile], *, confirm: Callable[[Plan], bool] | None = None) -> Outcome:
         """Place several files, each atomically; all are looked at before the first is written."""
         # These steps check their source and their overlay themselves: reading every file again would tell no more.
-        return self._carry_out(lambda: self.backend.plan_install(files), confirm, look_again=False)
+        return carry_out(self.host, lambda: self.backend.plan_install(files), confirm, look_again=False)
 
     def revert(
         self, paths: Iterable[str | os.PathLike[str]], *, confirm: Callable[[Plan], bool] | None = None
@@ -148,7 +132,7 @@ class Overlay:
         `InvalidInput`, `StateForbids`, `NoSpace`, and `Conflict` that names what could not be restored.
         """
         wanted = [os.fspath(path) for path in paths]
-        return self._carry_out(lambda: self.backend.plan_revert(wanted), confirm)
+        return carry_out(self.host, lambda: self.backend.plan_revert(wanted), confirm)
 
     def reset(self, *, fresh: bool = False, confirm: Callable[[Plan], bool] | None = None) -> Outcome:
         """Make the whole target as in the base again, as `revert` does.
@@ -157,11 +141,11 @@ class Overlay:
         those who use the old one keep it. Raises what `revert` raises, and with ``fresh`` what `enable` does.
         """
         if not fresh:
-            return self._carry_out(self.backend.plan_reset, confirm)
+            return carry_out(self.host, self.backend.plan_reset, confirm)
         from ovlay.plan.plan import Plan
 
         mode = self.status().mode
-        gone = self._carry_out(lambda: self.backend.plan_reset(fresh=True), confirm)
+        gone = carry_out(self.host, lambda: self.backend.plan_reset(fresh=True), confirm)
         if not gone.changed:
             return gone
         try:
@@ -197,7 +181,7 @@ class Overlay:
         from ovlay.salvage import plan_salvage
 
         place, wanted = os.fspath(destination), [os.fspath(path) for path in paths]
-        return self._carry_out(lambda: plan_salvage(self.backend, place, wanted, upper=upper), confirm)
+        return carry_out(self.host, lambda: plan_salvage(self.backend, place, wanted, upper=upper), confirm)
 
     def capture(
         self,
@@ -220,7 +204,8 @@ class Overlay:
 
         wanted, file = [os.fspath(path) for path in paths], None if to is None else os.fspath(to)
         # These steps check what they copy, and what they replace, themselves.
-        return self._carry_out(
+        return carry_out(
+            self.host,
             lambda: plan_capture(self.backend, wanted, to=file, ignore=ignore, everything=everything),
             confirm,
             look_again=False,
@@ -261,7 +246,9 @@ class Overlay:
 
         if declared is None:
             declared = declare(self.backend, manifests, user=user)
-        return prepare(self.backend, declared, force=force, enable=enable, triggers=triggers, readings=readings)
+        return prepare(
+            self.backend, declared, force=force, enable=enable, triggers=triggers, quick=quick, readings=readings
+        )
 
     def apply(
         self,
@@ -294,11 +281,8 @@ class Overlay:
             made.append(self.plan_apply(manifests, **ways, declared=declared, readings=readings))
             return made[-1].plan
 
-        alone = confirm is None and self.host.euid == 0
-        outcome = self._carry_out_at_once(make) if alone else self._carry_out(make, confirm)
+        outcome = carry_out(self.host, make, confirm, afterwards=lambda: made[-1].settle(self.backend))
         last = made[-1]
-        if self.host.euid == 0 and (outcome.changed or not outcome.plan):
-            last.settle(self.backend)
         needed = () if triggers else tuple(step.describe() for step in last.triggers)
         conflicts = () if force else last.conflicts
         return outcome._replace(conflicts=conflicts, retired=last.retired, needed=needed if outcome.changed else ())
@@ -322,53 +306,7 @@ class Overlay:
 
     def carry_out(self, make: Callable[[], Plan], *, confirm: Callable[[Plan], bool] | None = None) -> Outcome:
         """Carry out a plan that another part of ovlay makes for this host, such as `ovlay.services`, as verbs are."""
-        return self._carry_out(make, confirm)
-
-    def _carry_out(
-        self, make: Callable[[], Plan], confirm: Callable[[Plan], bool] | None, *, look_again: bool = True
-    ) -> Outcome:
-        from ovlay.plan.execute import demand_privilege, execute
-        from ovlay.plan.journal import recover
-
-        recovered = self._recover()
-        plan = make()
-        if not plan:
-            return Outcome(plan, changed=False, told=recovered)
-        demand_privilege(plan, self.host)
-        if confirm is not None and not confirm(plan):
-            return Outcome(plan, changed=False)
-        with self.host.lock():
-            recovered = (*recovered, *recover(self.host))
-            again = make() if look_again else plan
-            if not again:
-                return Outcome(again, changed=False, told=recovered)
-            if again != plan and confirm is not None:
-                raise Conflict(
-                    f"{self.target} changed while the plan was being confirmed",
-                    remedy="look at the new plan: try again",
-                )
-            return Outcome(again, changed=True, told=(*recovered, *execute(again, self.host)))
-
-    def _carry_out_at_once(self, make: Callable[[], Plan]) -> Outcome:
-        """Plan and execute under the lock, where nobody is to be asked in between: the plan is made once."""
-        from ovlay.plan.execute import execute
-        from ovlay.plan.journal import recover
-
-        with self.host.lock():
-            recovered = recover(self.host)
-            plan = make()
-            if not plan:
-                return Outcome(plan, changed=False, told=recovered)
-            return Outcome(plan, changed=True, told=(*recovered, *execute(plan, self.host)))
-
-    def _recover(self) -> tuple[str, ...]:
-        """End what an ovlay that was killed had begun, and wait for one that is at work."""
-        from ovlay.plan.journal import is_unfinished, recover
-
-        if not is_unfinished(self.host):
-            return ()
-        with self.host.lock():
-            return recover(self.host)
+        return carry_out(self.host, make, confirm)
 
 
 def open_overlay(

@@ -28,10 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: Options, terminal: Terminal) -> int:
     """Say it, and with --now do it."""
     from ovlay.bkt.doing import do, stays, tell
+    from ovlay.carrying import Outcome
     from ovlay.cli.opening import open_chosen
     from ovlay.cli.unmount import unmounting
     from ovlay.errors import InvalidInput
-    from ovlay.overlay import Outcome
     from ovlay.plan.plan import Plan
 
     overlay = open_chosen(options)

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from ovlay.model import Access, Mode, Persistence
 
 if TYPE_CHECKING:
+    from ovlay.carrying import Outcome
     from ovlay.cli.changing import Request
     from ovlay.cli.options import Options
     from ovlay.cli.terminal import Terminal
     from ovlay.model import Status
-    from ovlay.overlay import Outcome, Overlay
+    from ovlay.overlay import Overlay
 
 HOW_TO_ENABLE = "Run 'bkt admin usroverlay enable' to enable."
 

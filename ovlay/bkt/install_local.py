@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ovlay.cli.options import Options
     from ovlay.cli.terminal import Terminal
     from ovlay.model import Status
-    from ovlay.overlay import Outcome, Overlay
+    from ovlay.overlay import Overlay
     from ovlay.plan.plan import Plan
 
 EXAMPLES = """\
@@ -48,6 +48,7 @@ def run(options: Options, terminal: Terminal) -> int:
     """Build, enable, install. What can be refused is refused before the build, and a failed build changes nothing."""
     from ovlay.bkt.doing import HOW_TO_ENABLE
     from ovlay.cli.changing import demand_real_root
+    from ovlay.cli.elevation import demand_way_to_root
     from ovlay.cli.opening import open_chosen
     from ovlay.cli.signals import terminating
     from ovlay.errors import NotActive, NotPermitted
@@ -68,6 +69,7 @@ def run(options: Options, terminal: Terminal) -> int:
         with suppress(NotPermitted):  # what only root can plan is refused after the build
             overlay.backend.plan_enable(Mode())
     demand_real_root(overlay)
+    demand_way_to_root(overlay, options)  # whoever cannot become root learns it before the build, which takes minutes
     with terminating():
         files = [_built(source, terminal), *source.scripts]
         _install(overlay, status, files, options, terminal)
@@ -106,41 +108,19 @@ def _built(source: Source, terminal: Terminal) -> Placing:
 
 
 def _install(overlay: Overlay, before: Status, files: list[Placing], options: Options, terminal: Terminal) -> None:
-    """Enable where nothing is active, and install; where that fails, what was enabled for it is taken away again."""
-    from ovlay.bkt.doing import carry_out, enabling, tell, until_when
-    from ovlay.bkt.placing import placing, written
+    """Enable where nothing is active, and install: one request, and so one prompt."""
+    from ovlay.bkt.doing import carry_out, tell, until_when
+    from ovlay.bkt.placing import placing, placing_anew, written
     from ovlay.model import Mode
-    from ovlay.overlay import Outcome
-    from ovlay.plan.plan import Plan
 
-    enabled: Outcome | None = None
     if not before.active:
         terminal.print("Enabling usroverlay...")
-        enabled = carry_out(enabling(overlay, Mode()), overlay, options, terminal)
-    try:
-        outcome = carry_out(placing(overlay, files), overlay, options, terminal)
-    except BaseException as error:
-        if enabled is not None and enabled.changed:
-            _take_away(overlay, options, terminal, error)
-        raise
+        sys.stdout.flush()
+    request = placing(overlay, files) if before.active else placing_anew(overlay, Mode(), files)
+    outcome = carry_out(request, overlay, options, terminal)
     lines = [f"Installing to {file.destination}..." for file in written(overlay, outcome, files)]
-    if enabled is not None:
-        plan = Plan((*enabled.plan.steps, *outcome.plan.steps), outcome.plan.reason, enabled.plan.warnings)
-        outcome = Outcome(plan, enabled.changed or outcome.changed, (*enabled.told, *outcome.told))
     lines.append(f"✓ Local bkt installed ({until_when(overlay.status())})")
     tell("install", outcome, overlay, terminal, *lines)
-
-
-def _take_away(overlay: Overlay, options: Options, terminal: Terminal, error: BaseException) -> None:
-    from ovlay.bkt.doing import carry_out
-    from ovlay.cli.unmount import unmounting
-    from ovlay.errors import OvlayError
-
-    options.lazy = True
-    try:
-        carry_out(unmounting(overlay, options), overlay, options, terminal)
-    except OvlayError as second:
-        error.add_note(f"and the overlay that was enabled for it is still there: {second}")
 
 
 def _show(source: Source, enabling: Plan, terminal: Terminal) -> None:

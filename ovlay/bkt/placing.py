@@ -10,8 +10,10 @@ from ovlay.requests import InstallFile
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from ovlay.carrying import Outcome
     from ovlay.cli.changing import Request
-    from ovlay.overlay import Outcome, Overlay
+    from ovlay.model import Mode
+    from ovlay.overlay import Overlay
 
 
 class Placing(NamedTuple):
@@ -37,6 +39,21 @@ def placing(overlay: Overlay, files: Sequence[Placing]) -> Request:
         carry_out=lambda confirm: overlay.install_files(wanted, confirm=confirm),
         done="",
         call=Call("install", {"files": [file._asdict() for file in wanted]}),
+    )
+
+
+def placing_anew(overlay: Overlay, mode: Mode, files: Sequence[Placing]) -> Request:
+    """The request to enable an overlay and place these files in it; where that fails, it is taken away again."""
+    from ovlay.cli.changing import Request
+    from ovlay.elevate.calls import Call, install_anew
+
+    wanted = [file.request() for file in files]
+    asked = {"access": mode.access, "persistence": mode.persistence, "files": [file._asdict() for file in wanted]}
+    return Request(
+        plan=lambda: overlay.backend.plan_enable(mode),  # what is placed can be planned when there is an overlay
+        carry_out=lambda confirm: install_anew(overlay, mode, wanted, confirm),
+        done="",
+        call=Call("install-anew", asked),
     )
 
 

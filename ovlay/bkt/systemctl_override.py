@@ -37,6 +37,7 @@ def run(options: Options, terminal: Terminal) -> int:
     from ovlay.bkt.doing import do, tell
     from ovlay.cli.changing import Request
     from ovlay.cli.opening import open_chosen
+    from ovlay.elevate.calls import Call
     from ovlay.errors import InvalidInput
     from ovlay.services.masks import plan_drop_override, plan_override, unit_name
 
@@ -50,7 +51,10 @@ def run(options: Options, terminal: Terminal) -> int:
     def plan() -> Plan:
         return plan_drop_override(overlay.host, unit) if remove else plan_override(overlay.host, unit, conditions)
 
-    request = Request(plan=plan, carry_out=lambda confirm: overlay.carry_out(plan, confirm=confirm), done="")
+    asked = Call("service-restore", {"unit": unit})
+    if not remove:
+        asked = Call("service-override", {"unit": unit, "conditions": conditions})
+    request = Request(plan, lambda confirm: overlay.carry_out(plan, confirm=confirm), "", call=asked)
     outcome = do(request, overlay, options, terminal)
     if outcome is not None:
         done = f"✓ {unit}: override removed" if remove else f"✓ {unit} starts only where {' and '.join(conditions)}"

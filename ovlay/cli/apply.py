@@ -11,10 +11,12 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
 
+    from ovlay.carrying import Outcome
     from ovlay.cli.options import Options
     from ovlay.cli.terminal import Terminal
+    from ovlay.manifest.document import Retired
     from ovlay.manifest.finding import Finding
-    from ovlay.overlay import Outcome
+    from ovlay.overlay import Overlay
     from ovlay.plan.plan import Plan
 
 EXAMPLES = """\
@@ -41,6 +43,9 @@ def run(options: Options, terminal: Terminal) -> int:
     from ovlay.cli.changing import Request, change
     from ovlay.cli.opening import open_chosen
     from ovlay.cli.progress import shown_progress
+    from ovlay.elevate.calls import Call
+    from ovlay.manifest.declaring import declare
+    from ovlay.manifest.sending import declared_document
 
     overlay = open_chosen(options)
     manifests: Sequence[str] = getattr(options, "manifests", ())
@@ -48,16 +53,30 @@ def run(options: Options, terminal: Terminal) -> int:
         bool(getattr(options, name, False)) for name in ("enable", "force", "triggers", "system")
     )
     conflicts: list[Finding] = []
+    retired: list[Retired] = []
 
     def plan() -> Plan:
         with shown_progress(f"comparing {overlay.target} with what is declared", terminal):
             found = overlay.plan_apply(manifests, enable=enable, force=force, triggers=triggers, user=not system)
-        conflicts.extend(() if force else found.conflicts)
-        for line in retired_lines(found.retired):
-            terminal.note(line)
+        conflicts[:] = () if force else found.conflicts
+        retired[:] = found.retired
         return found.plan
 
+    def planned() -> Plan:
+        if not options.dry_run:
+            demand_sight(overlay)
+        elif not sees(overlay):
+            terminal.note("only root can see what was placed before: what is left over of it is not in this plan")
+        return plan()
+
+    def call() -> Call:
+        declared = declare(overlay.backend, manifests, user=not system)
+        retired[:] = declared.retired
+        sent = declared_document(overlay.host, declared)
+        return Call("apply", {"declared": sent, "enable": enable, "force": force, "triggers": triggers})
+
     def carry_out(confirm: Callable[[Plan], bool] | None) -> Outcome:
+        demand_sight(overlay)
         with ExitStack() as progress:
             progress.enter_context(shown_progress(f"comparing {overlay.target} with what is declared", terminal))
 
@@ -68,7 +87,7 @@ def run(options: Options, terminal: Terminal) -> int:
                 progress.enter_context(shown_progress(f"applying to {overlay.target}", terminal))
                 return answer
 
-            outcome = overlay.apply(
+            return overlay.apply(
                 manifests,
                 enable=enable,
                 force=force,
@@ -76,18 +95,41 @@ def run(options: Options, terminal: Terminal) -> int:
                 user=not system,
                 confirm=None if confirm is None else asked,
             )
-        conflicts.extend(outcome.conflicts)
-        for line in retired_lines(outcome.retired):
-            terminal.note(line)
+
+    def after(outcome: Outcome) -> None:
+        conflicts[:] = outcome.conflicts or conflicts
+        retired[:] = outcome.retired or retired
         for command in outcome.needed:
             terminal.note(f"needed now: {command} (`--triggers` does it)")
-        return outcome
 
-    request = Request(plan=plan, carry_out=carry_out, done=f"applied to {overlay.target}")
+    request = Request(planned, carry_out, f"applied to {overlay.target}", call=call, after=after)
     status = change(request, overlay, options, terminal)
+    for line in retired_lines(retired):
+        terminal.note(line)
     for finding in conflicts:
         terminal.complain(f"kept: {overlay.target}/{finding.path}  ({'; '.join(reasons(finding))})")
     if conflicts:
         terminal.complain("  next: look at them; then say --force, or declare what is there with `ovlay capture`")
         return CONFLICTS
     return status
+
+
+def sees(overlay: Overlay) -> bool:
+    """Whether this process may see what was placed before: without that it would not know what is left over."""
+    from ovlay.receipts import book_path, is_durable
+
+    status = overlay.status()
+    if not status.active:
+        return True
+    return not overlay.host.is_hidden(book_path(overlay.host, overlay.target, durable=is_durable(status)))
+
+
+def demand_sight(overlay: Overlay) -> None:
+    """Raise `NotPermitted` for who may not see what was placed before."""
+    from ovlay.errors import NotPermitted
+
+    if not sees(overlay):
+        raise NotPermitted(
+            f"only root can see what was placed on {overlay.target} before",
+            remedy="run it as root, for instance with sudo",
+        )

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
+    from ovlay.carrying import Outcome
     from ovlay.cli.options import Options
     from ovlay.cli.terminal import Terminal
-    from ovlay.overlay import Outcome
     from ovlay.plan.plan import Plan
 
 EXAMPLES = """\
@@ -38,11 +39,12 @@ def run(options: Options, terminal: Terminal) -> int:
     from ovlay.cli.changing import Request, change
     from ovlay.cli.opening import open_chosen
     from ovlay.config import load_config
+    from ovlay.elevate.calls import Call, reason_to_refuse
     from ovlay.manifest.capture import default_manifest, plan_capture
 
     overlay = open_chosen(options)
     paths: list[str] = getattr(options, "paths", [])
-    file: str = getattr(options, "to", None) or default_manifest(overlay.host)
+    file: str = os.path.abspath(getattr(options, "to", None) or default_manifest(overlay.host))
     everything: bool = getattr(options, "all", False)
     ignore = (*load_config().ignore, *getattr(options, "ignore", ()))
 
@@ -55,11 +57,9 @@ def run(options: Options, terminal: Terminal) -> int:
         outcome = overlay.capture(paths, to=file, ignore=ignore, everything=everything, confirm=confirm)
         return outcome._replace(plan=_with_notes(outcome.plan, terminal))
 
-    request = Request(
-        plan=plan,
-        carry_out=carry_out,
-        done=f"captured in {file}",
-    )
+    asked = {"to": file, "paths": paths, "ignore": list(ignore), "everything": everything}
+    call = Call("capture", asked) if reason_to_refuse(file) is None else None
+    request = Request(plan=plan, carry_out=carry_out, done=f"captured in {file}", call=call)
     return change(request, overlay, options, terminal)
 
 

@@ -11,10 +11,11 @@ from ovlay.model import as_json
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from ovlay.carrying import Outcome
     from ovlay.cli.options import Options
     from ovlay.cli.terminal import Terminal
     from ovlay.elevate.calls import Call
-    from ovlay.overlay import Outcome, Overlay
+    from ovlay.overlay import Overlay
     from ovlay.plan.plan import Plan
 
 SCHEMA = "ovlay.outcome/1"
@@ -33,6 +34,11 @@ class Request(NamedTuple):
     question: str = "Proceed?"
     call: Call | Callable[[], Call] | None = None
     after: Callable[[Outcome], None] | None = None
+
+    def for_root(self) -> Call:
+        """The request for the helper."""
+        assert self.call is not None
+        return self.call() if callable(self.call) else self.call
 
 
 def change(

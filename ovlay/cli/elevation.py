@@ -10,11 +10,12 @@ from ovlay.errors import NotPermitted
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ovlay.carrying import Outcome
     from ovlay.cli.changing import Request
     from ovlay.cli.options import Options
     from ovlay.cli.terminal import Terminal
     from ovlay.elevate.tools import Elevator
-    from ovlay.overlay import Outcome, Overlay
+    from ovlay.overlay import Overlay
     from ovlay.plan.plan import Plan
 
 
@@ -30,36 +31,53 @@ def carry_out(
     A user plans without root, and is asked for a password only after saying yes to the plan. What a user may not even
     look at is planned by root: then the password comes before the plan.
     """
-    elevator = _elevator(request, overlay, options)
-    if elevator is None:
+    if os.geteuid() == 0 or request.call is None or not _needs_root(overlay):
         return request.carry_out(confirm)
+    from ovlay.carrying import Outcome
     from ovlay.elevate.client import carry_out_as_root
-    from ovlay.overlay import Outcome
 
-    assert request.call is not None
     overlay.host.plans_for_root = True
+    unseen: NotPermitted | None = None
+    plan: Plan | None = None
     try:
         plan = request.plan()
-    except NotPermitted:
-        plan = None
-        if confirm is not None:
-            terminal.demand_answer()
-    if plan is not None and (not plan or (confirm is not None and not confirm(plan))):
+    except NotPermitted as error:
+        unseen = error
+    if plan is not None and not plan:
         return Outcome(plan, changed=False)
-    return carry_out_as_root(request.call, overlay, elevator, expected=plan, confirm=confirm)
+    elevator = _way_to_root(overlay, options, unseen)
+    if plan is None and confirm is not None:
+        terminal.demand_answer()
+    if plan is not None and confirm is not None and not confirm(plan):
+        return Outcome(plan, changed=False)
+    return carry_out_as_root(request.for_root(), overlay, elevator, expected=plan, confirm=confirm)
 
 
-def _elevator(request: Request, overlay: Overlay, options: Options) -> Elevator | None:
-    """The program that asks for the password; None where this process is root, or nothing there could help."""
+def demand_way_to_root(overlay: Overlay, options: Options) -> None:
+    """Raise `NotPermitted` where this process is not root, and has nothing to become root by."""
+    if os.geteuid() != 0 and _needs_root(overlay):
+        _way_to_root(overlay, options, None)
+
+
+def _needs_root(overlay: Overlay) -> bool:
     from ovlay.host import Host
 
-    if os.geteuid() == 0 or request.call is None or type(overlay.host) is not Host:
-        return None
+    return type(overlay.host) is Host  # not where a host is played
+
+
+def _way_to_root(overlay: Overlay, options: Options, unseen: NotPermitted | None) -> Elevator:
+    """The program that asks for the password; raises ``unseen``, or `NotPermitted`, where none is to be asked."""
     from ovlay.config import load_config
     from ovlay.elevate.tools import choose_elevator
 
     wanted = options.elevate or os.environ.get("OVLAY_ELEVATE") or load_config().elevate
-    return choose_elevator(overlay.host, wanted, terminal=_has_terminal())
+    found = choose_elevator(overlay.host, wanted, terminal=_has_terminal())
+    if found is None:
+        raise unseen or NotPermitted(
+            "only root can change what is mounted, or write into an overlay",
+            remedy="run it as root, for instance with sudo",
+        )
+    return found
 
 
 def _has_terminal() -> bool:

@@ -68,7 +68,7 @@ def describe(error: BaseException, words: Sequence[str]) -> dict[str, Any]:
 
 def _parts(error: BaseException) -> tuple[str, str, str, int]:
     if isinstance(error, KeyboardInterrupt):
-        return "interrupted", "interrupted; what had been begun was taken back", "", INTERRUPTED
+        return "interrupted", str(error) or "interrupted; what had been begun was taken back", "", INTERRUPTED
     if isinstance(error, OSError) and not isinstance(error, OvlayError):
         from ovlay.plan.execute import translate
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from ovlay.errors import InvalidInput
@@ -45,12 +46,15 @@ def run(options: Options, terminal: Terminal) -> int:
     upper: str | None = getattr(options, "upper", None)
     if place is not None:
         from ovlay.cli.changing import Request, change
+        from ovlay.elevate.calls import Call, reason_to_refuse
         from ovlay.salvage import plan_salvage
 
+        asked = {"to": os.path.abspath(place), "paths": paths, "upper": upper or ""}
         request = Request(
             plan=lambda: plan_salvage(overlay.backend, place, paths, upper=upper),
             carry_out=lambda confirm: overlay.salvage(place, paths, upper=upper, confirm=confirm),
             done=f"copied to {place}",
+            call=Call("salvage", asked) if reason_to_refuse(str(asked["to"])) is None else None,
         )
         return change(request, overlay, options, terminal)
     if paths:

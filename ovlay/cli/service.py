@@ -10,9 +10,11 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterator
 
+    from ovlay.carrying import Outcome
     from ovlay.cli.options import Options
     from ovlay.cli.terminal import Terminal
-    from ovlay.overlay import Outcome, Overlay
+    from ovlay.elevate.calls import Call
+    from ovlay.overlay import Overlay
     from ovlay.plan.plan import Plan
     from ovlay.services.masks import Mask
     from ovlay.services.programs import Program
@@ -91,24 +93,25 @@ def _check(options: Options) -> None:
 
 
 def _install(overlay: Overlay, options: Options, terminal: Terminal) -> int:
-    from ovlay.services.units import plan_guard, plan_install
+    from ovlay.elevate.calls import Call
+    from ovlay.services.units import plan_installed
 
     program = _program(overlay, options, trusted=True)
-    block = getattr(options, "block", False)
+    guard, block = getattr(options, "guard", False), getattr(options, "block", False)
+    call = Call("service-install", {**program._asdict(), "guard": guard, "block": block})
 
     def plan() -> Plan:
-        units = plan_install(overlay.host, program.argv)
-        if not getattr(options, "guard", False):
-            return units
-        return _both(units, plan_guard(overlay.host, program.argv, block=block))
+        return plan_installed(overlay.host, program.argv, guard=guard, block=block)
 
-    return _change(plan, "installed: the manifests are applied at every boot", overlay, options, terminal)
+    return _change(plan, "installed: the manifests are applied at every boot", overlay, options, terminal, call=call)
 
 
 def _remove(overlay: Overlay, options: Options, terminal: Terminal) -> int:
+    from ovlay.elevate.calls import Call
     from ovlay.services.units import plan_remove
 
-    return _change(lambda: plan_remove(overlay.host), "removed", overlay, options, terminal)
+    call = Call("service-remove", {})
+    return _change(lambda: plan_remove(overlay.host), "removed", overlay, options, terminal, call=call)
 
 
 def _user(overlay: Overlay, options: Options, terminal: Terminal) -> int:
@@ -148,51 +151,54 @@ def _in_overlay(overlay: Overlay, path: str) -> bool:
         return False  # who may not look is refused when it is carried out
 
 
-def _both(one: Plan, two: Plan) -> Plan:
-    """Two plans as one, with one reload of the service manager at its end."""
-    from ovlay.plan.plan import Plan
-    from ovlay.plan.triggering import RunTrigger
-
-    steps = (*one.steps, *two.steps)
-    last = tuple(step for step in steps if isinstance(step, RunTrigger))[-1:]
-    rest = tuple(step for step in steps if not isinstance(step, RunTrigger))
-    reason = "; ".join(filter(None, (one.reason, two.reason)))
-    return Plan((*rest, *last), "" if rest else reason, (*one.warnings, *two.warnings))
-
-
 # --- masks ---------------------------------------------------------------------------------------------------------
 
 
 def _mask(overlay: Overlay, options: Options, terminal: Terminal) -> int:
-    from ovlay.services.masks import plan_mask, plan_unmask
-    from ovlay.services.units import applies_at_boot
+    from ovlay.elevate.calls import Call
+    from ovlay.services.masks import plan_mask_until_image, plan_unmask
 
     base = overlay.backend.base()
     units: list[str] = getattr(options, "units", [])
     if getattr(options, "undo", False):
-        return _change(
-            lambda: plan_unmask(overlay.host, units, base=base), "the mask is taken back", overlay, options, terminal
-        )
 
-    def plan() -> Plan:
-        made = plan_mask(overlay.host, units, base)
-        if applies_at_boot(overlay.host):
-            return made
-        from dataclasses import replace
+        def unmask() -> Plan:
+            _demand_sight(overlay)
+            return plan_unmask(overlay.host, units, base=base)
 
-        hint = "another image brings the unit back only with `ovlay service install`, or with --undo"
-        return replace(made, warnings=(*made.warnings, hint))
+        call = Call("service-unmask", {"units": units})
+        return _change(unmask, "the mask is taken back", overlay, options, terminal, call=call)
+
+    def mask() -> Plan:
+        _demand_sight(overlay)
+        return plan_mask_until_image(overlay.host, units, base)
 
     done = f"{', '.join(units)}: does not start until the image changes; what runs already is not stopped"
-    return _change(plan, done, overlay, options, terminal)
+    return _change(mask, done, overlay, options, terminal, call=Call("service-mask", {"units": units}))
+
+
+def _demand_sight(overlay: Overlay) -> None:
+    """Raise `NotPermitted` where there may be masks that this process may not see."""
+    from ovlay.errors import NotPermitted
+    from ovlay.services.units import MASKED
+
+    if overlay.host.is_hidden(MASKED):
+        raise NotPermitted("only root can see what is masked", remedy="run it as root, for instance with sudo")
 
 
 def _change(
-    make: Callable[[], Plan], done: str, overlay: Overlay, options: Options, terminal: Terminal, *, alone: bool = False
+    make: Callable[[], Plan],
+    done: str,
+    overlay: Overlay,
+    options: Options,
+    terminal: Terminal,
+    *,
+    alone: bool = False,
+    call: Call | None = None,
 ) -> int:
     """Show, confirm, carry out. ``alone`` is for what is the user's own, and needs neither root nor root's lock."""
+    from ovlay.carrying import Outcome
     from ovlay.cli.changing import Request, change
-    from ovlay.overlay import Outcome
 
     def by_itself(confirm: Callable[[Plan], bool] | None) -> Outcome:
         from ovlay.plan.execute import execute
@@ -205,7 +211,7 @@ def _change(
     def carried_out(confirm: Callable[[Plan], bool] | None) -> Outcome:
         return by_itself(confirm) if alone else overlay.carry_out(make, confirm=confirm)
 
-    return change(Request(plan=make, carry_out=carried_out, done=done), overlay, options, terminal)
+    return change(Request(plan=make, carry_out=carried_out, done=done, call=call), overlay, options, terminal)
 
 
 # --- status --------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from ovlay.elevate.bundle import FLAGS, INTERPRETER, LOADER, bundled_code
-from ovlay.elevate.helper import error_document, raised
+from ovlay.elevate.helper import error_document, outcome_of, raised
 from ovlay.elevate.wire import Wire
 from ovlay.errors import InvalidInput, NotPermitted, OvlayError, ToolFailed
 from ovlay.files.source import opened_source
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable, Iterator, Sequence
 
+    from ovlay.carrying import Outcome
     from ovlay.elevate.calls import Call
     from ovlay.elevate.tools import Elevator
-    from ovlay.overlay import Outcome, Overlay
+    from ovlay.overlay import Overlay
     from ovlay.plan.plan import Plan
 
 INSTALLED = "/usr/libexec/ovlay-helper"
@@ -57,7 +58,6 @@ def carry_out_as_root(
 
 def _converse(wire: Wire, confirm: Callable[[Plan], bool] | None) -> Outcome:
     """Answer until it is over. An interruption ends the answers: what the helper says then is still heard."""
-    from ovlay.overlay import Outcome
     from ovlay.plan.plan import Plan
 
     interrupted = False
@@ -81,8 +81,9 @@ def _converse(wire: Wire, confirm: Callable[[Plan], bool] | None) -> Outcome:
         elif "open" in message:
             _send_source(wire, str(message["open"]))
         elif "outcome" in message:
-            found = message["outcome"]
-            return Outcome(Plan.from_json(found["plan"]), changed=found["changed"] is True, told=tuple(found["told"]))
+            if interrupted:
+                raise KeyboardInterrupt("interrupted, but it had been done by then")
+            return outcome_of(message["outcome"])
         else:
             raise raised(message.get("error"))
 
@@ -114,6 +115,10 @@ def _helper(elevator: Elevator) -> Iterator[Wire]:
             if code is not None:
                 _send_code(ours, code)
             message, _ = wire.receive()
+        except KeyboardInterrupt:
+            ours.close()
+            process.wait()  # it puts the terminal right again
+            raise KeyboardInterrupt("interrupted before root's rights were given; nothing was changed") from None
         except (EOFError, OSError) as error:
             raise _not_started(elevator, process.wait(), said.text()) from error
         if "hello" not in message or message.get("uid") != 0:
@@ -146,18 +151,10 @@ def _command() -> tuple[Sequence[str], bytes | None]:
 
 
 def is_roots_alone(path: str) -> bool:
-    """Whether only root can change what this path leads to: its file, and every directory on the way."""
-    try:
-        current = os.path.realpath(path, strict=True)
-    except OSError:
-        return False
-    while True:
-        found = os.lstat(current)
-        if found.st_uid != 0 or found.st_mode & 0o022:
-            return False
-        if current == "/":
-            return True
-        current = os.path.dirname(current)
+    """Whether only root can change what this path leads to: the file, and every link and directory on the way."""
+    from ovlay.manifest.trust import reason_to_distrust
+
+    return os.path.isfile(path) and reason_to_distrust(path) is None
 
 
 def _start(argv: Sequence[str], end: socket.socket) -> subprocess.Popen[bytes]:

@@ -20,10 +20,11 @@ from ovlay.errors import Conflict, InvalidInput, NotPermitted, OvlayError
 from ovlay.host import Host
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from ovlay.backend import Backend
-    from ovlay.overlay import Outcome
+    from ovlay.carrying import Outcome
+    from ovlay.manifest.finding import Finding
     from ovlay.plan.plan import Plan
 
 
@@ -38,14 +39,24 @@ def main() -> None:
     os.environ.clear()
     os.environ.update({"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "HOME": "/"})
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGHUP, _interrupt)
-    with socket.socket(fileno=os.dup(0)) as end:
+    for number in _ENDINGS:
+        signal.signal(number, _interrupt)
+    with contextlib.suppress(KeyboardInterrupt), socket.socket(fileno=os.dup(0)) as end:
         serve(Wire(end))
 
 
+_ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
 def _interrupt(*_: object) -> None:
+    """Take back what was begun, once: a second signal does not stop that."""
+    _be_deaf()
     raise KeyboardInterrupt
+
+
+def _be_deaf() -> None:
+    for number in _ENDINGS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def serve(wire: Wire) -> None:
@@ -58,7 +69,9 @@ def serve(wire: Wire) -> None:
         for file in files:
             os.close(file)
         try:
-            answer = {"outcome": outcome_document(_carry_out(wire, request))}
+            outcome = _carry_out(wire, request)
+            _be_deaf()  # it is done, and is told
+            answer = {"outcome": outcome_document(outcome)}
         except (OvlayError, OSError, KeyboardInterrupt) as error:
             answer = {"error": error_document(error)}
         wire.send(answer)
@@ -134,8 +147,56 @@ class RemoteSources(Host):
 
 
 def outcome_document(outcome: Outcome) -> dict[str, Any]:
-    """An outcome for the way back."""
-    return {"plan": outcome.plan.to_json(), "changed": outcome.changed, "told": list(outcome.told)}
+    """An outcome for the way back. What is retired is known where the manifests were read."""
+    return {
+        "plan": outcome.plan.to_json(),
+        "changed": outcome.changed,
+        "told": list(outcome.told),
+        "needed": list(outcome.needed),
+        "conflicts": [_conflict_document(finding) for finding in outcome.conflicts],
+    }
+
+
+def _conflict_document(finding: Finding) -> dict[str, Any]:
+    """A conflict, and where the path is declared, or was when it was placed."""
+    item, receipt = finding.item, finding.receipt
+    return {
+        "path": finding.path,
+        "conflict": finding.conflict,
+        "detail": finding.detail,
+        "declared": None if item is None else [item.kind, item.origin.file, item.origin.name, item.origin.line],
+        "placed": None if receipt is None else [receipt.kind, receipt.manifest],
+    }
+
+
+def outcome_of(document: Mapping[str, Any]) -> Outcome:
+    """The outcome that `outcome_document` was made of."""
+    from ovlay.carrying import Outcome
+    from ovlay.plan.plan import Plan
+
+    return Outcome(
+        Plan.from_json(document["plan"]),
+        changed=document["changed"] is True,
+        told=tuple(map(str, document["told"])),
+        needed=tuple(map(str, document["needed"])),
+        conflicts=tuple(_conflict(row) for row in document["conflicts"]),
+    )
+
+
+def _conflict(row: Mapping[str, Any]) -> Finding:
+    from ovlay.manifest.document import Kind, Origin
+    from ovlay.manifest.finding import ConflictKind, Finding, State
+    from ovlay.manifest.items import Item
+    from ovlay.receipts import Receipt
+
+    path, item, receipt = str(row["path"]), None, None
+    if row["declared"] is not None:
+        kind, file, name, line = row["declared"]
+        item = Item(path, Kind(kind), Origin(file, name, line))
+    if row["placed"] is not None:
+        kind, manifest = row["placed"]
+        receipt = Receipt(path, kind, manifest=manifest)
+    return Finding(path, State.CONFLICT, item, ConflictKind(row["conflict"]), str(row["detail"]), receipt)
 
 
 def error_document(error: BaseException) -> dict[str, Any]:
@@ -146,11 +207,15 @@ def error_document(error: BaseException) -> dict[str, Any]:
         from ovlay.plan.execute import translate
 
         error = translate(error, "do that")
+    import ovlay.errors
+
+    known = next((each for each in type(error).__mro__ if each.__name__ in vars(ovlay.errors)), type(error))
     return {
-        "kind": type(error).__name__,
+        "kind": known.__name__,
         "message": str(error),
         "remedy": getattr(error, "remedy", ""),
         "holders": as_json(getattr(error, "holders", ())),
+        "problems": as_json(getattr(error, "problems", ())),
         "notes": list(getattr(error, "__notes__", ())),
     }
 
@@ -167,12 +232,16 @@ def raised(document: object) -> BaseException:
     found = getattr(ovlay.errors, str(document.get("kind")), None)
     known = isinstance(found, type) and issubclass(found, OvlayError)
     message, remedy = str(document.get("message")), str(document.get("remedy", ""))
-    if found is ovlay.errors.Busy:
+    if problems := document.get("problems"):
+        from ovlay.manifest.document import InvalidManifest, Problem
+
+        error: OvlayError = InvalidManifest([Problem(**problem) for problem in problems])
+    elif found is ovlay.errors.Busy:
         listed = [item for item in document.get("holders", ()) if isinstance(item, dict)]
         holders = tuple(
             Holder(int(item["pid"]), str(item["command"]), tuple(map(str, item["uses"]))) for item in listed
         )
-        error: OvlayError = ovlay.errors.Busy(message, remedy=remedy, holders=holders)
+        error = ovlay.errors.Busy(message, remedy=remedy, holders=holders)
     else:
         error = (found if known and found is not None else NotPermitted)(message, remedy=remedy)
     for note in document.get("notes", ()):

@@ -41,16 +41,15 @@ class Elevator:
         """Why nothing was started, from the exit status and what was said on standard error."""
         reason = next((text for words, text in _SAID if words in said), None)
         if reason is None and self.name == "pkexec":
-            reason = {
-                126: "the request was dismissed",
-                127: "no authentication agent is running, or a rule says no",
-            }.get(status)
+            reason = _PKEXEC.get(status)
         detail = said.strip().splitlines()[-1] if said.strip() else f"exit status {status}"
         return NotPermitted(
             f"{self.name} did not give root's rights: {reason or detail}; nothing was changed",
             remedy="try again, or choose another program with --elevate",
         )
 
+
+_CONFINED = "this process may not gain privileges (PR_SET_NO_NEW_PRIVS), as in a container"
 
 # What sudo, doas and pkexec print in the C locale (plugins/sudoers/auth/sudo_auth.c and check.c; doas.c and shadow.c;
 # src/programs/pkexec.c).
@@ -65,7 +64,7 @@ _SAID = (
     ("is not allowed to execute", "this user may not use sudo for that"),
     ("may not run sudo", "this user may not use sudo here"),
     ("Operation not permitted", "this user may not use doas here"),
-    ("no new privileges", "this process may not gain privileges (PR_SET_NO_NEW_PRIVS), as in a container"),
+    ("no new privileges", _CONFINED),
     ("Request dismissed", "the request was dismissed"),
     ("No authentication agent found", "no authentication agent is running"),
     ("Not authorized", "the password was wrong, or a rule says no"),
@@ -78,8 +77,8 @@ _PKEXEC = {126: "the request was dismissed", 127: "no authentication agent is ru
 def choose_elevator(host: Host, wanted: str | None, *, terminal: bool) -> Elevator | None:
     """The program to ask with: the one that is ``wanted``, else the fittest that is installed.
 
-    None where none is to be asked, or none is there. Raises `InvalidInput` for a name that means nothing, and
-    `NotPermitted` where the wanted one is not installed.
+    None where none is to be asked. Raises `InvalidInput` for a name that means nothing, and `NotPermitted` where the
+    wanted one, or every one, is not installed or cannot help.
     """
     if wanted == _NONE:
         return None
@@ -87,15 +86,32 @@ def choose_elevator(host: Host, wanted: str | None, *, terminal: bool) -> Elevat
         raise InvalidInput(
             f"{wanted} is no way to become root", remedy=f"--elevate takes one of {', '.join(WAYS_TO_ROOT)}"
         )
+    confined = _may_not_gain(host)
+    if confined and wanted not in (None, "run0"):
+        raise NotPermitted(f"{wanted} cannot help: {_CONFINED}", remedy="run ovlay from another session")
     # Without a terminal pkexec(1) alone has somewhere to ask; the others may need no password.
     order: Sequence[str] = (wanted,) if wanted else _NAMES if terminal else ("pkexec", "sudo", "doas")
     for name in order:
         path = host.find_tool(name)
+        if confined and name != "run0":  # which asks systemd, and gains nothing itself
+            continue
         if path is not None and (name != "run0" or _knows_pipe(host)):
             return Elevator(name, path, can_ask=terminal)
     if wanted:
         raise NotPermitted(f"{wanted} is not installed, or is too old", remedy=f"choose one of {', '.join(_NAMES)}")
-    return None
+    if confined:
+        raise NotPermitted(
+            f"nothing can help here: {_CONFINED}", remedy="run ovlay from a session that is not confined"
+        )
+    raise NotPermitted(
+        f"none of {', '.join(_NAMES)} is installed, which could ask for a password", remedy="log in as root, and run it"
+    )
+
+
+def _may_not_gain(host: Host) -> bool:
+    """Whether set-user-id bits count for nothing here: PR_SET_NO_NEW_PRIVS, prctl(2)."""
+    status = host.read("/proc/self/status") or ""
+    return any(line.split() == ["NoNewPrivs:", "1"] for line in status.splitlines())
 
 
 def _knows_pipe(host: Host) -> bool:

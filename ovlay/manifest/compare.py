@@ -97,6 +97,7 @@ class _Work:
             tuple(self._strays(items)) if self._book.unfinished else (),
             tuple(self._judge.settled),
             tuple(sorted(self._judge.forgotten)),
+            tuple({receipt.manifest for receipt in self._book.receipts.values() if receipt.manifest is not None}),
         )
 
     # --- where an item is ------------------------------------------------------------------------------------------

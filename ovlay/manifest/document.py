@@ -11,6 +11,7 @@ from ovlay.errors import InvalidInput
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from ovlay.manifest.items import Item
     from ovlay.model import Mode
 
 SCHEMA = 1
@@ -157,7 +158,8 @@ class Retired:
 class Declared:
     """What all manifests together say for this host: one entry for each path, the last one that counts.
 
-    ``mode`` is that of the last manifest that names one. ``manifests`` are the files that were read.
+    ``mode`` is that of the last manifest that names one. ``manifests`` are the files that were read. ``items`` are what
+    the entries come to, where another process has expanded them already (`ovlay.manifest.sending`).
     """
 
     target: str
@@ -165,3 +167,4 @@ class Declared:
     mode: Mode | None = None
     retired: tuple[Retired, ...] = ()
     manifests: tuple[str, ...] = ()
+    items: tuple[Item, ...] | None = None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ovlay.errors import InvalidInput, Unsupported
 from ovlay.host import DATA_DIR
 from ovlay.model import as_json
-from ovlay.services.units import MASKED, SYSTEM_UNITS, is_unit, reload_units, settled
+from ovlay.services.units import MASKED, SYSTEM_UNITS, applies_at_boot, is_unit, reload_units, settled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -113,6 +113,17 @@ def plan_mask(host: Host, units: Sequence[str], base: Base | None) -> Plan:
         return plan
     private = (MakePrivateDirectory(DATA_DIR), MakePrivateDirectory(MASKED))
     return replace(plan, steps=(*private, *plan.steps))
+
+
+def plan_mask_until_image(host: Host, units: Sequence[str], base: Base | None) -> Plan:
+    """As `plan_mask`, with a word to who has nothing that takes the masks back at a boot of another image."""
+    made = plan_mask(host, units, base)
+    if applies_at_boot(host):
+        return made
+    from dataclasses import replace
+
+    hint = "another image brings the unit back only with `ovlay service install`, or with --undo"
+    return replace(made, warnings=(*made.warnings, hint))
 
 
 def plan_unmask(host: Host, units: Sequence[str] = (), *, base: Base | None = None) -> Plan:

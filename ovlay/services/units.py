@@ -105,6 +105,22 @@ def plan_guard(host: Host, program: Sequence[str], *, block: bool) -> Plan:
     return _reloading(host, steps, reason)
 
 
+def plan_installed(host: Host, program: Sequence[str], *, guard: bool, block: bool) -> Plan:
+    """The units of the system, and with ``guard`` its drop-ins, with one reload of the service manager at the end."""
+    from ovlay.plan.plan import Plan
+    from ovlay.plan.triggering import RunTrigger
+
+    one = plan_install(host, program)
+    if not guard:
+        return one
+    two = plan_guard(host, program, block=block)
+    steps = (*one.steps, *two.steps)
+    last = tuple(step for step in steps if isinstance(step, RunTrigger))[-1:]
+    rest = tuple(step for step in steps if not isinstance(step, RunTrigger))
+    reason = "; ".join(filter(None, (one.reason, two.reason)))
+    return Plan((*rest, *last), "" if rest else reason, (*one.warnings, *two.warnings))
+
+
 def plan_install_user(host: Host, program: Sequence[str]) -> Plan:
     """Write and enable the unit of the user."""
     from ovlay.plan.plan import Plan

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ovlay.cli.changing import Request
-    from ovlay.overlay import Outcome
+    from ovlay.carrying import Outcome
     from tests.bkt.conftest import Bkt, Cargo, Repository
 
 
@@ -25,10 +25,10 @@ def asked(bkt: Bkt, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     verbs: list[str] = []
 
     def by_words(request: Request, *_: object) -> Outcome:
-        assert request.call is not None
-        verbs.append(request.call.verb)
-        arguments = json.loads(json.dumps(dict(request.call.arguments)))
-        return perform(request.call.verb, arguments, open_overlay("fake", root=bkt.host.root).backend, lambda _: True)
+        call = request.for_root()
+        verbs.append(call.verb)
+        arguments = json.loads(json.dumps(dict(call.arguments)))
+        return perform(call.verb, arguments, open_overlay("fake", root=bkt.host.root).backend, lambda _: True)
 
     monkeypatch.setattr(elevation, "carry_out", by_words)
     return verbs
@@ -48,9 +48,9 @@ def test_install_local_asks_for_no_more_than_it_needs(
     bkt: Bkt, asked: list[str], repository: Repository, cargo: Cargo
 ) -> None:
     assert bkt("dev install-local --with-scripts").status == 0
-    assert asked == ["enable", "install"]
+    assert asked == ["install-anew"]
     assert bkt("dev install-local").status == 0
-    assert asked == ["enable", "install", "install"]
+    assert asked == ["install-anew", "install"]
     assert bkt.there("/usr/bin/bootc-apply").read_text() == (repository.scripts / "bootc-apply").read_text()
 
 
