@@ -40,7 +40,7 @@ def record(host: VmHost, state: str) -> None:
     place.mkdir(parents=True, exist_ok=True)
     ostree = host.run("ostree", "admin", "status", check=False)
     files = {
-        "misc.txt": host.sh(_MISC),
+        "misc.txt": host.run("sh", "-c", _MISC).stdout,  # some of it is not there in every state
         "mountinfo": host.sh("cat /proc/self/mountinfo"),
         "ostree-admin-status.txt": f"{ostree.stdout}{ostree.stderr}rc={ostree.status}\n",
         "systemd-sysext-status.json": host.run("systemd-sysext", "status", "--json=pretty", check=False).stdout,
