@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ovlay.backend import Backend
+    from ovlay.carrying import Outcome
     from ovlay.changes.change import Attributes, Change, ChangeKind, Changes
     from ovlay.errors import (
         Busy,
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
         Probe,
         Status,
     )
-    from ovlay.overlay import Outcome, Overlay, detect
+    from ovlay.overlay import Overlay, detect
     from ovlay.overlay import open_overlay as open  # noqa: A004
     from ovlay.plan.plan import Plan
     from ovlay.plan.step import Step
@@ -94,7 +95,8 @@ _HOME = {
         "Probe",
         "Status",
     ),
-    "ovlay.overlay": ("Outcome", "Overlay", "detect", "open"),
+    "ovlay.carrying": ("Outcome",),
+    "ovlay.overlay": ("Overlay", "detect", "open"),
     "ovlay.plan.plan": ("Plan",),
     "ovlay.plan.step": ("Step",),
     "ovlay.requests": ("InstallFile",),

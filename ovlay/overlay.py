@@ -237,6 +237,7 @@ class Overlay:
         force: bool = False,
         triggers: bool = False,
         user: bool = True,
+        quick: bool = False,
         declared: Declared | None = None,
         readings: Readings | None = None,
     ) -> Application:
@@ -277,7 +278,7 @@ class Overlay:
         readings = Readings()
 
         def make() -> Plan:
-            ways = {"enable": enable, "force": force, "triggers": triggers, "user": user}
+            ways = {"enable": enable, "force": force, "triggers": triggers, "user": user, "quick": True}
             made.append(self.plan_apply(manifests, **ways, declared=declared, readings=readings))
             return made[-1].plan
 

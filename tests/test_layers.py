@@ -26,7 +26,7 @@ LAYERS = (
     ("ovlay.survey", "ovlay.changes"),
     ("ovlay.backend", "ovlay.simulated", "ovlay.config"),
     ("ovlay.drivers", "ovlay.holders", "ovlay.salvage", "ovlay.services"),
-    ("ovlay.manifest",),
+    ("ovlay.manifest", "ovlay.carrying"),
     ("ovlay.services.guard",),
     ("ovlay.overlay",),
     ("ovlay",),

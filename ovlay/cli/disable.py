@@ -28,10 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: Options, terminal: Terminal) -> int:
     """Say it, and unmount where that is wanted. Where nobody can be asked nothing is changed."""
+    from ovlay.carrying import Outcome
     from ovlay.cli.changing import change, outcome_document
     from ovlay.cli.opening import open_chosen
     from ovlay.cli.unmount import unmounting
-    from ovlay.overlay import Outcome
 
     overlay = open_chosen(options)
     status = overlay.status()

@@ -36,7 +36,8 @@ def test_a_later_file_wins_key_by_key(tmp_path: Path) -> None:
 
 
 def test_every_mistake_is_told_with_the_file_and_the_key(tmp_path: Path) -> None:
-    path = write(tmp_path / "c.toml", 'backand = "x"\nzzz = 1\ntarget = "opt"\ntmpfs-size = "many"\nbackend = 3\nelevate = "su"\n')
+    text = 'backand = "x"\nzzz = 1\ntarget = "opt"\ntmpfs-size = "many"\nbackend = 3\nelevate = "su"\n'
+    path = write(tmp_path / "c.toml", text)
     with pytest.raises(InvalidInput) as caught:
         config.load_config([path])
     message = str(caught.value)

@@ -1,0 +1,93 @@
+"""How every change is carried out: planned, confirmed, looked at again under the one lock, executed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from ovlay.errors import Conflict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ovlay.host import Host
+    from ovlay.manifest.document import Retired
+    from ovlay.manifest.finding import Finding
+    from ovlay.plan.plan import Plan
+
+
+class Outcome(NamedTuple):
+    """What came of a request: its plan, whether the host was changed, and what the steps had to tell.
+
+    Of `Overlay.apply` also the conflicts that were left alone, the entries that do not count here, and the commands
+    that should be run now and were not.
+    """
+
+    plan: Plan
+    changed: bool
+    told: tuple[str, ...] = ()
+    conflicts: tuple[Finding, ...] = ()
+    retired: tuple[Retired, ...] = ()
+    needed: tuple[str, ...] = ()
+
+
+def carry_out(
+    host: Host,
+    make: Callable[[], Plan],
+    confirm: Callable[[Plan], bool] | None,
+    *,
+    look_again: bool = True,
+    afterwards: Callable[[], None] = lambda: None,
+) -> Outcome:
+    """Make a plan and execute it; what an ovlay that was killed had begun is brought to an end first.
+
+    ``confirm`` is called before the lock is taken, since a person takes time. Under the lock the plan is made again,
+    unless its steps look for themselves, and `Conflict` is raised where it is not what was confirmed. Where nobody has
+    to be asked it is made once, under the lock. ``afterwards`` is called under the lock too, when all went well.
+    """
+    if confirm is None and host.euid == 0:
+        return _at_once(host, make, afterwards)
+    from ovlay.plan.execute import demand_privilege
+
+    recovered = _recovered(host)
+    plan = make()
+    if not plan:
+        if host.euid == 0:
+            with host.lock():
+                afterwards()
+        return Outcome(plan, changed=False, told=recovered)
+    demand_privilege(plan, host)
+    if confirm is not None and not confirm(plan):
+        return Outcome(plan, changed=False)
+
+    def unchanged() -> Plan:
+        again = make() if look_again else plan
+        if again and again != plan and confirm is not None:
+            raise Conflict(
+                "the host changed while the plan was being confirmed", remedy="look at the new plan: try again"
+            )
+        return again
+
+    done = _at_once(host, unchanged, afterwards)
+    return done._replace(told=(*recovered, *done.told))
+
+
+def _at_once(host: Host, make: Callable[[], Plan], afterwards: Callable[[], None]) -> Outcome:
+    from ovlay.plan.execute import execute
+    from ovlay.plan.journal import recover
+
+    with host.lock():
+        recovered = recover(host)
+        plan = make()
+        told = execute(plan, host) if plan else ()
+        afterwards()
+        return Outcome(plan, changed=bool(plan), told=(*recovered, *told))
+
+
+def _recovered(host: Host) -> tuple[str, ...]:
+    """What an ovlay that was killed had begun, ended; one that is at work is waited for."""
+    from ovlay.plan.journal import is_unfinished, recover
+
+    if not is_unfinished(host):
+        return ()
+    with host.lock():
+        return recover(host)
