@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from ovlay.changes.classify import Comparison
+
 
 @pitfall()
 def depth_beyond_the_descriptors_does_no_harm(place: Path) -> None:
@@ -224,3 +226,40 @@ def memory_and_time_do_not_grow_with_the_base(place: Path) -> None:
         time.sleep(0.03)
         look(Host(), mount, views, workers=1)
         assert os.stat("b/deep", dir_fd=views.lower).st_atime_ns == before
+
+
+@pitfall()
+def one_directory_that_holds_nearly_everything_is_shared(place: Path) -> None:
+    from ovlay.changes import workers
+    from ovlay.changes.classify import DEEPEST
+
+    names = [f"large/{number % 7}/{number % 40}/deep{number % 3}/file{number}" for number in range(2000)]
+    scratch = base(place, lambda d: [put(d / name) for name in (*names, "small/file")])
+    mount_overlay(scratch, Topology(options=options()))
+    for name in (*names, "small/file"):
+        put(scratch.target / name, b"other\n")
+    given, give = place / "given", workers._Work._give
+
+    def begin(walk: Comparison) -> None:
+        walk.levels[0] = 0
+        walk.step(walk.tasks.pop())
+        walk.levels[0] = DEEPEST
+
+    def told(work: workers._Work, walk: Comparison) -> None:
+        before = len(walk.tasks)
+        give(work, walk)
+        if len(walk.tasks) < before:
+            given.touch()
+
+    mount = overlay_on(scratch)
+    with (
+        Host().kernel.views(mount) as views,
+        mock.patch.object(workers, "_begin", begin),
+        mock.patch.object(workers._Work, "_give", told),
+    ):
+        for side in (views, views._replace(upper=None)):
+            given.unlink(missing_ok=True)
+            found = look(Host(), mount, side, workers=3)
+            assert found.complete
+            assert kinds(found) == dict.fromkeys((*names, "small/file"), "modified")
+            assert given.exists()
