@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 LIFE = 3600
 """Seconds after which a machine is ended whatever it does."""
 
-BOOT = float(os.environ.get("OVLAY_VM_BOOT_SECONDS", "240"))
-"""Seconds that a boot may take; 10 to 20 are usual under emulation."""
+BOOT = float(os.environ.get("OVLAY_VM_BOOT_SECONDS", "400"))
+"""Seconds that a boot may take; 10 are usual under emulation, and many times that on a machine that does much else."""
 
 # What the kernel is told in every boot. Retpolines and the entropy of a hardware that is not there only cost time.
 ARGUMENTS = (
