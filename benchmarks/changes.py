@@ -25,6 +25,10 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+LEAK = (
+    "overlayfs-tools 2025.01 leaves two descriptors open for each file that differs in its bytes alone: with 50,000 "
+    "changes it comes to its end only in a build that closes them (logic.c, regular_file_identical), as it did here."
+)
 SIZES = (100, 800, 3000, 8000, 8000, 20000)
 DEEPEST = 13
 
@@ -168,6 +172,7 @@ def measured(  # noqa: PLR0917
         "",
         *(f"- {name}: {version}" for name, version in versions.items()),
         "",
+        *((LEAK, "") if overlayfs_tools else ()),
     ]
     return "\n".join(lines)
 
