@@ -194,15 +194,18 @@ class _Work:
 
     def _unmanaged(self, items: dict[str, Item]) -> Iterator[Finding]:
         from ovlay.changes.find import find_changes
+        from ovlay.manifest.managed import Derived
 
         leaves = {path for path, item in items.items() if item.kind is not Kind.DIRECTORY}
         receipts = self._book.receipts
+        placed = {path: receipt.manifest for path, receipt in receipts.items() if receipt.manifest is not None}
+        derived = Derived(self._backend.target, {**placed, **{path: i.origin.file for path, i in items.items()}})
         for change in find_changes(self._backend).changes:
-            path, receipt = change.path, receipts.get(change.path)
-            if change.kind is ChangeKind.TOUCHED or path in items or (receipt is not None and receipt.manifest):
+            path = change.path
+            if change.kind is ChangeKind.TOUCHED or path in items or path in placed:
                 continue
-            if not any(around in leaves for around in _around(path)):
-                yield Finding(path, State.UNMANAGED, detail=str(change.kind), receipt=receipt)
+            if not any(around in leaves for around in _around(path)) and derived.manifest(path) is None:
+                yield Finding(path, State.UNMANAGED, detail=str(change.kind), receipt=receipts.get(path))
 
     def _strays(self, items: dict[str, Item]) -> Iterator[str]:
         """What an interrupted run left behind under temporary names, wherever it can have been at work."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import posixpath
+import re
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,11 +16,44 @@ if TYPE_CHECKING:
     from ovlay.receipts import Receipt
 
 
+class Derived:
+    """What triggers write because of what manifests placed: a change of that is theirs too (`ovlay.services.triggers`).
+
+    ``managed`` are paths relative to the target, each with its manifest. They are looked at when the first question
+    comes.
+    """
+
+    def __init__(self, target: str, managed: Mapping[str, str]) -> None:
+        self._target = target
+        self._managed = managed
+
+    def manifest(self, path: str) -> str | None:
+        """The manifest of which a path is made by a trigger; None where it is not."""
+        return next((file for pattern, file in self._patterns if pattern.match(path)), None)
+
+    @cached_property
+    def _patterns(self) -> list[tuple[re.Pattern[str], str]]:
+        from fnmatch import translate
+
+        from ovlay.services.triggers import derived_globs
+
+        paths: dict[str, list[str]] = {}
+        for path, file in self._managed.items():
+            paths.setdefault(file, []).append(path)
+        globs = {file: derived_globs(self._target, below) for file, below in paths.items()}
+        return [(re.compile("|".join(map(translate, found))), file) for file, found in globs.items() if found]
+
+
 def mark_managed(found: Changes, receipts: Mapping[str, Receipt]) -> Changes:
     """The changes, each with the manifest that it was placed for; nothing is looked at where there are no receipts."""
-    if not any(receipt.manifest is not None for receipt in receipts.values()):
+    files = {path: receipt.manifest for path, receipt in receipts.items() if receipt.manifest is not None}
+    if not files:
         return found
-    marked = tuple(change._replace(managed=managing(change.path, receipts)) for change in found.changes)
+    derived = Derived(found.target, files)
+    marked = tuple(
+        change._replace(managed=managing(change.path, receipts) or derived.manifest(change.path))
+        for change in found.changes
+    )
     return found._replace(changes=marked)
 
 

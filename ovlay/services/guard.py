@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import posixpath
 from enum import StrEnum
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ovlay.changes.change import ChangeKind
 from ovlay.errors import InvalidInput
 from ovlay.model import Mode, as_json
-from ovlay.services.triggers import derived_globs
 from ovlay.services.units import applies_at_boot
 
 if TYPE_CHECKING:
@@ -127,6 +125,7 @@ def _losses(
 ) -> Iterator[Loss]:
     from ovlay.manifest.document import Kind
     from ovlay.manifest.finding import State
+    from ovlay.manifest.managed import Derived
 
     host, target = backend.host, backend.target
     changed = {change.path for change in found.changes}
@@ -134,7 +133,7 @@ def _losses(
     held = {path for path, finding in by_path.items() if finding.state in (State.AS_DECLARED, State.GRADUATED)}
     around = {folder for path in held for folder in _around(path)}
     absent = {path for path in held if (item := by_path[path].item) is not None and item.kind is Kind.ABSENT}
-    derived = derived_globs(target, held)
+    derived = Derived(target, {path: item.origin.file for path in held if (item := by_path[path].item) is not None})
     for change in found.changes:
         if change.kind is ChangeKind.TOUCHED or change.path == ".":
             continue
@@ -145,8 +144,8 @@ def _losses(
             yield Loss(change.path, change.kind, Fate.RETURNS, detail="is on the way to what is declared")
         elif above := next((path for path in _around(change.path) if path in absent), None):
             yield Loss(change.path, change.kind, Fate.RETURNS, detail=f"is gone with {target}/{above}")
-        elif any(fnmatchcase(change.path, glob) for glob in derived):
-            yield Loss(change.path, change.kind, Fate.RETURNS, detail="is made by a trigger")
+        elif (file := derived.manifest(change.path)) is not None:
+            yield Loss(change.path, change.kind, Fate.RETURNS, file, detail="is made by a trigger")
         else:
             receipt = receipts.get(change.path)
             manifest = None if receipt is None else receipt.manifest

@@ -194,7 +194,8 @@ def derived_globs(target: str, paths: Iterable[str]) -> tuple[str, ...]:
     A change that fits one of them (fnmatch.fnmatchcase, where ``*`` fits a slash too) is made of managed ones.
     """
     globs: dict[str, None] = {}
-    for kind, where, _ in _grouped([posixpath.join(target, path) for path in paths]):
+    writing = [kind for kind in _CLASSES if kind.writes]
+    for kind, where, _ in _grouped([posixpath.join(target, path) for path in paths], writing):
         globs.update((text.format(where=where), None) for text in kind.writes)
     prefix = target.rstrip("/") + "/"
     return tuple(text.removeprefix(prefix) for text in globs if text.startswith(prefix))
@@ -221,9 +222,9 @@ def _by_class(host: Host, changed: list[str]) -> Iterator[RunTrigger]:
         )
 
 
-def _grouped(changed: list[str]) -> Iterator[tuple[_Class, str, list[str]]]:
+def _grouped(changed: list[str], classes: Iterable[_Class] = _CLASSES) -> Iterator[tuple[_Class, str, list[str]]]:
     """The classes that some of the paths are in, with the value of ``where`` and the paths."""
-    for kind in _CLASSES:
+    for kind in classes:
         pattern = re.compile(kind.pattern)
         found: dict[str, list[str]] = {}
         for path in changed:

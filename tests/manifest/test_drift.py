@@ -227,6 +227,22 @@ def test_each_change_names_the_manifest_that_it_was_placed_for(applied: Place) -
     }
 
 
+CACHE = "share/glib-2.0/schemas/gschemas.compiled"
+
+
+def test_what_a_trigger_makes_of_what_is_declared_is_managed(applied: Place) -> None:
+    """For drift, diff and the guard alike: a cache is not what somebody did by hand."""
+    applied.declare(TWO + '[[file]]\npath = "/usr/share/glib-2.0/schemas/a.gschema.xml"\ntext = "<schemalist/>"\n')
+    applied.apply()
+    (applied.usr / CACHE).write_text("compiled")
+    (applied.usr / "lib/udev").mkdir(parents=True)
+    (applied.usr / "lib/udev/hwdb.bin").write_text("of nothing that is declared")
+    assert applied.states() == {"lib/udev": State.UNMANAGED, "lib/udev/hwdb.bin": State.UNMANAGED}
+    managed = {change.path: change.managed for change in applied.overlay.changes().changes}
+    assert managed[CACHE] == str(applied.file)
+    assert managed["lib/udev/hwdb.bin"] is None
+
+
 def test_without_receipts_nothing_is_managed(place: Place) -> None:
     place.overlay.enable()
     (place.usr / "bin/stray").write_text("x")
