@@ -21,10 +21,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from typing import NamedTuple
 
 DIRECTORIES, FILES, SIZE = 100, 100, 5_000  # in each directory; bytes
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import posixpath
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from ovlay.errors import NoSpace, StateForbids
 from ovlay.manifest.compare import compare
 from ovlay.manifest.document import Kind
 from ovlay.manifest.finding import Comparison, Finding, Readings, State
+from ovlay.manifest.seal import is_sealed, seal
 from ovlay.model import AnomalyKind, Mode, Persistence
 from ovlay.plan.linking import PlaceLink
 from ovlay.plan.placing import PlaceFile
@@ -30,31 +32,42 @@ if TYPE_CHECKING:
     from ovlay.plan.triggering import RunTrigger
 
 _OPEN = (State.MISSING, State.DIFFERS)
+_DONE = "everything is as declared"
 _SPARE = 1 << 20  # bytes that stay free: directories and attributes take room too
 
 
 class Application(NamedTuple):
     """What is going to be done, and what is kept as it is.
 
-    ``triggers`` are the steps that are needed after it, whether they are in the plan or not.
+    ``triggers`` are the steps that are needed after it, whether they are in the plan or not. ``began`` is when it was
+    begun to be compared, in nanoseconds; 0 where nothing had to be.
     """
 
     plan: Plan
     comparison: Comparison
-    retired: tuple[Retired, ...] = ()
+    declared: Declared
     triggers: tuple[RunTrigger, ...] = ()
-    durable: bool = False
+    began: int = 0
+
+    @property
+    def retired(self) -> tuple[Retired, ...]:
+        """What does not count on this host."""
+        return self.declared.retired
 
     def settle(self, backend: Backend) -> None:
-        """Write down what was seen of receipts while it was compared, so that it need not be read again."""
+        """Write down what was seen of receipts while it was compared, so that it need not be seen again."""
         comparison, status = self.comparison, backend.status()
-        if status.overlay is None or not (comparison.settled or comparison.forgotten):
+        if status.overlay is None or not self.began:
             return
-        device = status.overlay.device
-        journal = Journal(backend.host, backend.target, durable=is_durable(status), identity=device)
-        journal.settled(comparison.settled)
-        journal.forget(comparison.forgotten)
-        journal.settle()
+        if comparison.settled or comparison.forgotten:
+            device = status.overlay.device
+            journal = Journal(backend.host, backend.target, durable=is_durable(status), identity=device)
+            journal.settled(comparison.settled)
+            journal.forget(comparison.forgotten)
+            journal.settle()
+        clean = all(finding.state is State.AS_DECLARED for finding in comparison.findings)
+        if clean and not self.plan and self.declared.entries:
+            seal(backend.host, status, self.declared, comparison.manifests, before=self.began)
 
     @property
     def conflicts(self) -> tuple[Finding, ...]:
@@ -74,16 +87,20 @@ def prepare(
     force: bool = False,
     enable: bool = False,
     triggers: bool = False,
+    quick: bool = False,
     readings: Readings | None = None,
 ) -> Application:
     """The plan that makes everything as it is declared, and what it leaves alone.
 
     What is in conflict is left out, unless ``force``. With ``enable`` an overlay of the mode that is declared is put on
     the target first where none is there; with ``triggers`` the tools that must be told of the change are run after it.
+    With ``quick`` nothing is compared where it is known that nothing changed (see `ovlay.manifest.seal`).
 
     Raises what `ovlay.manifest.compare.compare` raises, and `NoSpace` where the files would not fit.
     """
-    status = backend.status()
+    status, began = backend.status(), time.time_ns()
+    if quick and status.overlay is not None and is_sealed(backend.host, status, declared):
+        return Application(Plan(reason=_DONE), Comparison(backend.target, ()), declared)
     first: tuple[Step, ...] = ()
     warnings: tuple[str, ...] = ()
     if status.overlay is None and enable:
@@ -102,14 +119,14 @@ def prepare(
     needed = _triggers(backend, work.touched) if steps else ()
     last = needed if triggers else ()
     plan = Plan((*first, *steps, *last), "" if first or steps else _reason(comparison), warnings)
-    return Application(plan, comparison, declared.retired, needed, durable)
+    return Application(plan, comparison, declared, needed, began)
 
 
 def _reason(comparison: Comparison) -> str:
     kept = len(comparison.conflicts)
     if kept:
         return f"nothing can be done: {kept} path{'s are' if kept > 1 else ' is'} in conflict"
-    return "everything is as declared"
+    return _DONE
 
 
 def _triggers(backend: Backend, paths: Iterable[str]) -> tuple[RunTrigger, ...]:

@@ -60,6 +60,7 @@ class Comparison(NamedTuple):
     ``missing`` are directories on the way to what is declared that are not there. ``strays`` are files that an
     interrupted run had not finished. ``settled`` are receipts of what is as declared whose stamps have to be taken
     anew, so that it need not be read again; ``forgotten`` paths whose receipts are of nothing any more.
+    ``manifests`` are those that something was placed for.
     """
 
     target: str
@@ -68,6 +69,7 @@ class Comparison(NamedTuple):
     strays: tuple[str, ...] = ()
     settled: tuple[Receipt, ...] = ()
     forgotten: tuple[str, ...] = ()
+    manifests: tuple[str, ...] = ()
 
     @property
     def conflicts(self) -> tuple[Finding, ...]:

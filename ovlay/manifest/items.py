@@ -128,7 +128,7 @@ class _Expansion:
     def _tree(self, entry: Entry, path: str) -> None:
         source = entry.source or ""
         _demand_trust(entry, source, self._host.root)
-        walk = _Tree(entry, self._owner(entry), self._grown, _exclusion(entry))
+        walk = _Tree(entry, self._owner(entry), self._grown, exclusion(entry))
         try:
             descriptor = os.open(source, _DIRECTORY)
         except NotADirectoryError:
@@ -211,7 +211,8 @@ class _Tree:
                 os.close(deeper)
 
 
-def _exclusion(entry: Entry) -> Callable[[str], bool] | None:
+def exclusion(entry: Entry) -> Callable[[str], bool] | None:
+    """What says of a path in a tree whether it is left out; None where nothing is."""
     if not entry.exclude:
         return None
     from pathspec import GitIgnoreSpec

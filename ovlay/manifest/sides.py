@@ -188,13 +188,13 @@ class Sides:
         return "directory" if stat.S_ISDIR(found.st_mode) else "special"
 
     def changes_below(self, path: str) -> list[str]:
-        """The paths at and below one that differ from the base."""
+        """The paths at and below one that are there, and are not so in the base."""
         if self._mount is None:
             return []
         from ovlay.changes.find import look
 
         found = look(self._backend.host, self._mount, self.views, paths=(path,), workers=1)
-        return [change.path for change in found.changes]
+        return [change.path for change in found.changes if change.after is not None]
 
     def _sides(self) -> tuple[Side, Side]:
         if self._pair is None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from ovlay.errors import Conflict, InvalidInput, NoSpace, NotActive
+from ovlay.host import Host
 from ovlay.manifest.document import InvalidManifest
 from ovlay.plan.placing import PlaceFile
 from tests.manifest.case import Case
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
+
+    from ovlay.plan import Plan
 
 ALL = (
     'file path = "/usr/bin/tool"; source = "source/tool"',
@@ -36,6 +41,19 @@ def case(tmp_path: Path) -> Iterator[Case]:
     (case.source / "tree/link").symlink_to("one")
     with case.host:
         yield case
+
+
+def watched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The sources that are opened from now on."""
+    opened: list[str] = []
+    original = Host.opened_source
+
+    def open_it(host: Host, path: str) -> AbstractContextManager[int]:
+        opened.append(path)
+        return original(host, path)
+
+    monkeypatch.setattr(Host, "opened_source", open_it)
+    return opened
 
 
 def test_every_kind_of_entry(case: Case) -> None:
@@ -65,11 +83,7 @@ def test_twice_is_the_same_as_once_and_reads_nothing(case: Case, monkeypatch: py
     for path in case.source.rglob("*"):
         if path.is_file() and not path.is_symlink():
             path.touch()  # so young a stamp is not believed, and the next run takes new ones
-    opened: list[str] = []
-    original = type(case.host).opened_source
-    monkeypatch.setattr(
-        type(case.host), "opened_source", lambda host, path: (opened.append(path), original(host, path))[1]
-    )
+    opened = watched(monkeypatch)
     tree = case.tree()
     outcome = case.apply()
     assert (outcome.changed, outcome.plan.steps, outcome.conflicts) == (False, (), ())
@@ -79,11 +93,7 @@ def test_twice_is_the_same_as_once_and_reads_nothing(case: Case, monkeypatch: py
 
 
 def test_a_first_run_opens_each_source_once(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened: list[str] = []
-    original = type(case.host).opened_source
-    monkeypatch.setattr(
-        type(case.host), "opened_source", lambda host, path: (opened.append(path), original(host, path))[1]
-    )
+    opened = watched(monkeypatch)
     case.says(*ALL)
     case.apply()
     assert len(opened) == len(set(opened)) == 3
@@ -91,8 +101,13 @@ def test_a_first_run_opens_each_source_once(case: Case, monkeypatch: pytest.Monk
 
 def test_the_plan_says_what_apply_does_and_a_confirmed_one_reads_nothing_twice(case: Case) -> None:
     case.says(*ALL)
-    asked = []
-    outcome = case.overlay.apply([case.manifest], enable=True, confirm=lambda plan: not asked.append(plan))
+    asked: list[Plan] = []
+
+    def yes(plan: Plan) -> bool:
+        asked.append(plan)
+        return True
+
+    outcome = case.overlay.apply([case.manifest], enable=True, confirm=yes)
     assert outcome.changed
     assert asked == [outcome.plan]
 
@@ -249,3 +264,37 @@ def test_the_same_file_made_by_hand_is_adopted(case: Case) -> None:
     case.says()
     case.apply()
     assert not case.at("bin/tool").exists()
+
+
+def test_where_nothing_changed_nothing_is_compared(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    case.says(*ALL)
+    case.apply()
+    time.sleep(0.05)
+    for _ in range(2):
+        case.apply()
+
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("it was compared")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ovlay.manifest.apply.compare", fail)
+        assert case.apply().plan.reason == "everything is as declared"
+        for change in (
+            lambda: case.at("share/tree/one").write_text("x"),
+            lambda: case.at("share/tree/one").chmod(0o600),
+            lambda: case.put("tree/one", "2"),
+            lambda: case.put("tree/sub/more", "new"),
+            lambda: case.at("bin/alias").unlink(),
+            lambda: case.at("lib/deep").mkdir(),
+            lambda: case.says(*ALL[1:]),
+        ):
+            change()
+            with pytest.raises(AssertionError, match="it was compared"):
+                case.apply()
+            patch.undo()
+            case.apply(force=True)
+            time.sleep(0.05)
+            for _ in range(2):
+                case.apply()
+            patch.setattr("ovlay.manifest.apply.compare", fail)
+            case.apply()

@@ -18,7 +18,8 @@ WORDS = ("", "one", "two", "old\n")
 @st.composite
 def manifests(draw: st.DrawFn) -> tuple[str, ...]:
     """Entries of which none is within another that is no directory."""
-    entries, leaves = [], set[str]()
+    entries: list[str] = []
+    leaves: set[str] = set()
     for path in draw(st.lists(st.sampled_from(PATHS), unique=True, max_size=5)):
         kind = draw(st.sampled_from(["file", "symlink", "absent", "directory"]))
         if any(path.startswith(leaf + "/") for leaf in leaves):
