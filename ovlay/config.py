@@ -101,10 +101,11 @@ def _read(path: str) -> bytes | None:
         return None
     except PermissionError as error:
         raise NotPermitted(f"{path}: may not be read", remedy="let everybody read it (mode 0644)") from error
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(descriptor)
+        raise InvalidInput(f"{path} is not a regular file", remedy="move it away")
     with os.fdopen(descriptor, "rb") as stream:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise InvalidInput(f"{path} is not a regular file")
         if os.geteuid() == 0 and (found.st_uid != 0 or found.st_mode & 0o022):
             raise InvalidInput(
                 f"{path} can be written by others than root, and is not trusted",

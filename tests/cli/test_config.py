@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from ovlay import config
 from ovlay.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CONFIG_FILES = config.config_files  # before the fixture of all these tests puts another in its place
 
@@ -69,8 +73,9 @@ def test_what_is_no_text_is_told(tmp_path: Path) -> None:
         config.load_config([str(path)])
 
 
-def test_what_is_no_file_is_told_and_not_waited_for(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "c.toml")
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_is_told_and_not_waited_for(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "c.toml")
     with pytest.raises(InvalidInput, match="not a regular file"):
         config.load_config([str(tmp_path / "c.toml")])
 
