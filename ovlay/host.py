@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 import posixpath
 import stat
-from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from ovlay.errors import Busy, Conflict, ToolFailed
+from ovlay.command import Finished
+from ovlay.errors import Conflict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
     from ovlay.kernel import Kernel, Mount
@@ -33,8 +33,6 @@ DATA_DIR = "/var/lib/ovlay"
 
 READ_LIMIT = 16 << 20
 
-_POLL = 0.02  # seconds between two looks at a lock that somebody else holds
-
 # The marker files of containers and what runs them: systemd's container interface, podman, docker, toolbox, flatpak.
 _CONTAINER_MARKS = (
     ("/run/.toolboxenv", "toolbox"),
@@ -42,14 +40,6 @@ _CONTAINER_MARKS = (
     ("/.dockerenv", "docker"),
     ("/.flatpak-info", "flatpak"),
 )
-
-
-class Finished(NamedTuple):
-    """How a host tool ended: its exit status (negative: the signal), and what it printed."""
-
-    status: int
-    stdout: str
-    stderr: str
 
 
 class Host:
@@ -66,6 +56,9 @@ class Host:
 
     patience: float = 120
     """For how many seconds another ovlay that is at work is waited for."""
+
+    holds_lock: bool = False
+    """Whether this is who holds the `lock`."""
 
     shared: Sharing | None = None
     """What the steps of the plan that is being executed have in common."""
@@ -247,31 +240,14 @@ class Host:
         Raises `ToolFailed` where it cannot be started or does not end in time; a status other than 0 does not raise.
         """
         import logging
-        import subprocess
+
+        from ovlay.command import run_command
+        from ovlay.lock import guarded_tool
 
         logging.getLogger(__name__).debug("run %s", " ".join(argv))
         environment = {"PATH": ":".join(TOOL_PATH), "LC_ALL": "C.UTF-8", "HOME": "/", "TERM": "dumb"}
-        try:
-            done = subprocess.run(
-                list(argv),
-                env=environment,
-                cwd="/",
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=timeout,
-                check=False,
-                encoding="utf-8",
-                errors="backslashreplace",
-            )
-        except subprocess.TimeoutExpired as error:
-            raise ToolFailed(
-                f"{argv[0]} did not end within {timeout:g} seconds and was killed",
-                remedy="look at `ovlay status`, then try again",
-                argv=argv,
-            ) from error
-        except OSError as error:
-            raise ToolFailed(f"cannot run {argv[0]}: {error.strerror}", argv=argv) from error
-        return Finished(done.returncode, done.stdout, done.stderr)
+        with guarded_tool(self) as inherited:
+            return run_command(argv, environment=environment, timeout=timeout, inherit=inherited)
 
     def make_directory(self, inside: str, *, mode: int = 0o755) -> None:
         """Make one directory with exactly this mode; FileExistsError where there is anything of that name."""
@@ -328,7 +304,9 @@ class Host:
         Where another ovlay holds it the ``listener`` is told, once; raises `Busy` where that does not
         end within `patience` seconds.
         """
-        return _locked(self)
+        from ovlay.lock import locked
+
+        return locked(self)
 
 
 def parse_os_release(text: str) -> dict[str, str]:
@@ -336,40 +314,3 @@ def parse_os_release(text: str) -> dict[str, str]:
     pairs = (line.split("=", 1) for line in text.split("\n") if "=" in line and not line.startswith("#"))
     return {key.strip(): value.strip().strip("\"'") for key, value in pairs if key.strip()}
 
-
-@contextmanager
-def _locked(host: Host) -> Iterator[None]:
-    host.make_private_directory(host.state_dir)
-    descriptor = os.open(
-        host.path(host.state_dir + "/lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
-    )
-    try:
-        _take(host, descriptor)
-        os.truncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0)  # for those who wait to be told
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _take(host: Host, descriptor: int) -> None:
-    import fcntl
-    import time
-
-    end, told = time.monotonic() + host.patience, False
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            other = os.pread(descriptor, 32, 0).decode("ascii", "replace")
-            if time.monotonic() > end:
-                raise Busy(
-                    f"another ovlay (pid {other}) has been at work for more than {host.patience:g} seconds",
-                    remedy=f"see what it does with `ps {other}`, then try again",
-                ) from None
-            if not told:
-                told = True
-                host.told(f"waiting for another ovlay (pid {other}) to end")
-            time.sleep(_POLL)
-        else:
-            return
