@@ -12,7 +12,7 @@ import stat
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ovlay.plan.capturing import KeepSource
+from ovlay.plan.capturing import KeepSource, sources_folder
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -29,7 +29,7 @@ class Keeper:
     def __init__(self, target: str, manifest: str, written: Sequence[Written], entries: Iterable[Entry]) -> None:
         self._target, self._manifest = target, manifest
         self._top = posixpath.dirname(manifest)
-        self._folder = posixpath.basename(manifest).removesuffix(".toml") + ".files"
+        self._folder = sources_folder(manifest)
         self._old = {entry.path: str(entry.table["source"]) for entry in written if "source" in entry.table}
         self._files: dict[str, str] = {}
         self._folders: set[str] = set()

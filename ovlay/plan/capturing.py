@@ -128,7 +128,7 @@ class WriteManifest(Step):
             finally:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(temporary, dir_fd=parent)
-        for source in self.obsolete:
+        for source in (*self.obsolete, *unfinished_sources(self.path)):
             discard_source(self.path, source)
         return ""
 
@@ -148,6 +148,21 @@ class WriteManifest(Step):
         if found is None:
             return 0o644, None
         return stat.S_IMODE(found.st_mode), (found.st_uid, found.st_gid)
+
+
+def sources_folder(manifest: str) -> str:
+    """The directory beside a manifest in which the contents of what is captured are kept, by its name."""
+    return posixpath.basename(manifest).removesuffix(".toml") + ".files"
+
+
+def unfinished_sources(manifest: str) -> tuple[str, ...]:
+    """What a capture that was killed had not copied to its end, relative to the directory of the manifest."""
+    folder = sources_folder(manifest)
+    found = []
+    with contextlib.suppress(OSError), _opened(posixpath.dirname(manifest) or "/") as top:
+        for place, _, names, _ in os.fwalk(folder, dir_fd=top):
+            found += [posixpath.join(place, name) for name in names if name.startswith(_TEMPORARY)]
+    return tuple(found)
 
 
 def discard_source(manifest: str, source: str) -> None:

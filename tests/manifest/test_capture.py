@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -411,6 +412,23 @@ def test_interrupted_after_the_manifest_was_written_its_sources_stay(
         execute(plan, place.overlay.host)
     assert sorted(place.kept().values()) == ["a", "b", "c"]
     assert set(place.entries()) == {"/usr/bin/a", "/usr/bin/b", "/usr/bin/c"}
+
+
+def test_what_a_killed_copy_left_behind_is_removed_by_the_next_capture(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (place.usr / "bin/new").write_text("new\n")
+    (place.usr / "lib/other").write_text("other\n")
+    child = os.fork()
+    if child == 0:
+        monkeypatch.setattr(os, "fsync", lambda _: os.kill(os.getpid(), signal.SIGKILL))
+        place.capture()
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    (left,) = place.kept()
+    assert os.path.basename(left).startswith(".ovlay-new-")
+    place.capture()
+    assert place.kept() == {"usr/bin/new": "new\n", "usr/lib/other": "other\n"}
 
 
 def test_a_link_beside_the_manifest_is_not_followed(place: Place, tmp_path: Path) -> None:
