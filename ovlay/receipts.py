@@ -25,7 +25,7 @@ SCHEMA = "ovlay.receipts/1"
 NOTHING = "nothing"
 """What a base is called that does not have a path."""
 
-_RACY = 20_000_000  # nanoseconds: more than a tick of the clock that file systems take their stamps from (CONFIG_HZ)
+RACY = 20_000_000  # nanoseconds: more than a tick of the clock that file systems take their stamps from (CONFIG_HZ)
 _NOBODY = 4294967295  # what /proc/self/loginuid says of who never logged in: proc_pid_loginuid(5)
 
 Stamp = tuple[int, int, int, int, int]
@@ -163,12 +163,16 @@ def _line(text: str) -> list[Any] | None:
     return row if isinstance(row, list) and len(row) > 1 else None
 
 
+def _are(values: list[Any], kinds: tuple[Any, ...]) -> bool:
+    return len(values) == len(kinds) and all(map(isinstance, values, kinds))  # type: ignore[arg-type]
+
+
 def _receipt(row: list[Any], origins: list[list[Any]]) -> Receipt | None:
     """The receipt in a row; None where it is none, as what a disk lost can be anything."""
-    if len(row) != len(_ROW) or not all(map(isinstance, row, _ROW)) or not 0 <= row[_WHOSE] < len(origins):
+    if not _are(row, _ROW) or not 0 <= row[_WHOSE] < len(origins):
         return None
     state, path, kind, sha256, to, size, mode, uid, gid, label, source, came, origin, base, placed = row
-    if len(origins[origin]) != len(_ORIGIN) or not all(map(isinstance, origins[origin], _ORIGIN)):
+    if not _are(origins[origin], _ORIGIN):
         return None
     if not all(stamp is None or [type(number) for number in stamp] == _STAMP for stamp in (came, placed)):
         return None
@@ -262,12 +266,16 @@ class Journal:
         self.when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         self.by = _login(host)
 
+    def begin(self) -> None:
+        """Let it be known that something is going to be placed: what is stopped from now on leaves a trace."""
+        if self._descriptor is None:
+            self._open()
+
     def intend(self, receipt: Receipt) -> None:
         """Write down what is about to be placed."""
         if not receipt.when:
             receipt = receipt._replace(when=self.when, by=self.by)
-        if self._descriptor is None:
-            self._open()
+        self.begin()
         assert self._descriptor is not None
         self._intended[receipt.path] = receipt
         line = self._origins.row(receipt)
@@ -317,7 +325,7 @@ class Journal:
         self._known, self._done, self._intended, self._origins, self._written = None, {}, {}, _Origins(), {}
 
     def _text(self, receipts: Mapping[str, Receipt]) -> str:
-        now = time.time_ns() - _RACY
+        now = time.time_ns() - RACY
         lines = [_head(self._identity), self._origins.origins()]
         for path in sorted(receipts):
             receipt = receipts[path]

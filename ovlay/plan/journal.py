@@ -1,4 +1,4 @@
-"""The journal of the plan that is being executed, from which the next call brings to an end what a kill cut off.
+"""The journal of the plan that is being executed: what `ovlay.plan.recovery` needs to bring to an end what was cut off.
 
 It is written before the first step and removed after the last, below the state directory: a reboot, which takes the
 overlays with it, takes it too. Who finds one under the lock knows that nobody is at work on it any more.
@@ -13,17 +13,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from ovlay.errors import OvlayError
-from ovlay.model import Access
+from ovlay.host import JOURNAL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from ovlay.host import Host
     from ovlay.plan.plan import Plan
     from ovlay.plan.step import Step
-
-NAME = "journal"
-"""The file, below the state directory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +28,16 @@ class Record:
     """What a journal says: the steps that can be taken back or ended, how many of them had begun, and the rest.
 
     ``litter`` are directories, each with its target, in which files may lie that were being written; ``sealed`` are
-    the targets and mount ids of overlays that were read-only when it all began.
+    the targets and mount ids of overlays that were read-only when it all began; ``flags`` are directories, each with
+    its target, that were immutable or append-only, with their flags. ``first`` is the first step, for a person.
     """
 
     steps: tuple[Step, ...]
     begun: int
     litter: tuple[tuple[str, str], ...]
     sealed: tuple[tuple[str, int], ...]
+    flags: tuple[tuple[str, str, int], ...] = ()
+    first: str = ""
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
@@ -52,9 +52,11 @@ class Record:
             steps = Plan.from_json(found["plan"]).steps
             litter = tuple((str(target), str(path)) for target, path in found["litter"])
             sealed = tuple((str(target), int(number)) for target, number in found["sealed"])
-        except (ValueError, KeyError, TypeError, RecursionError, OvlayError):
+            flags = tuple((str(target), str(path), int(number)) for target, path, number in found.get("flags", ()))
+            first = str(found.get("first", ""))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OvlayError):
             return None
-        return cls(steps, min(rest.count("\n"), len(steps)), litter, sealed)
+        return cls(steps, min(rest.count("\n"), len(steps)), litter, sealed, flags, first)
 
 
 @contextlib.contextmanager
@@ -66,7 +68,7 @@ def journalled(host: Host, plan: Plan) -> Iterator[Callable[[Step], None]]:
     if not any(step.privileged for step in plan.steps):
         yield lambda _: None
         return
-    path = f"{host.state_dir}/{NAME}"
+    path = journal_path(host)
     host.make_private_directory(host.state_dir)
     host.write(path, _head(host, plan), mode=0o600)
     journal = os.open(host.path(path), os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -82,6 +84,16 @@ def journalled(host: Host, plan: Plan) -> Iterator[Callable[[Step], None]]:
         host.remove(path)
 
 
+def journal_path(host: Host) -> str:
+    """Where the journal is."""
+    return f"{host.state_dir}/{JOURNAL}"
+
+
+def is_unfinished(host: Host) -> bool:
+    """Whether there is a journal: of an ovlay that is at work, or of one that was killed."""
+    return host.exists(journal_path(host))
+
+
 def _head(host: Host, plan: Plan) -> str:
     from ovlay.plan.plan import Plan
 
@@ -89,79 +101,14 @@ def _head(host: Host, plan: Plan) -> str:
         "plan": Plan(tuple(step for step in plan.steps if not step.keeps)).to_json(),
         "litter": sorted({place for step in plan.steps for place in step.litter()}),
         "sealed": _sealed(host, plan),
+        "flags": [
+            (target, path, flags)
+            for target, path in sorted({place for step in plan.steps for place in step.unflags()})
+            if (flags := _flags(host, target, path))
+        ],
+        "first": plan.steps[0].describe(),
     }
     return json.dumps(head) + "\n"
-
-
-def is_unfinished(host: Host) -> bool:
-    """Whether there is a journal: of an ovlay that is at work, or of one that was killed."""
-    return host.exists(f"{host.state_dir}/{NAME}")
-
-
-def recover(host: Host) -> tuple[str, ...]:
-    """End what a killed ovlay had begun, and say what was done. Only for who holds the lock.
-
-    What it was about to take away goes; what it was about to put up is taken back, unless it stands already; what it
-    was writing is removed; an overlay that it had opened for writing is read-only again.
-    """
-    path = f"{host.state_dir}/{NAME}"
-    text = host.read(path)
-    if text is None:
-        return ()
-    record = Record.parse(text)
-    told = () if record is None else tuple(_recovered(host, record))
-    host.remove(path)
-    return told
-
-
-def _recovered(host: Host, record: Record) -> Iterator[str]:
-    standing = [stands for step in record.steps if (stands := step.stands(host)) is not None]
-    if not standing:
-        yield from _end(host, record.steps[record.begun - 1 :] if record.begun else ())
-    elif not any(standing):
-        yield from _take_back(host, record.steps[: record.begun])
-    for target, number in record.sealed:
-        for mount in host.mounts_at(target):
-            if mount.mount_id == number and not (mount.read_only and mount.superblock_read_only):
-                host.kernel.set_access(mount, Access.READ_ONLY)
-                yield f"made the overlay on {target} read-only again"
-    for target, directory in record.litter:
-        for name in _swept(host, target, directory):
-            yield f"removed {target}/{directory}/{name}, which was being written"
-
-
-def _end(host: Host, steps: Sequence[Step]) -> Iterator[str]:
-    """Run what was left to do. A step that was done already fails, since what it was to take away is gone."""
-    for step in steps:
-        if step.resumes:
-            with contextlib.suppress(OvlayError, OSError):
-                step.run(host)
-                yield f"ended what was begun: {step.describe()}"
-
-
-def _take_back(host: Host, steps: Sequence[Step]) -> Iterator[str]:
-    for step in reversed(steps):
-        try:
-            step.undo(host)
-        except (OvlayError, OSError) as error:
-            yield f"could not take back what was begun: {step.describe()}: {error}"
-        else:
-            yield f"took back what was begun: {step.describe()}"
-
-
-def _swept(host: Host, target: str, directory: str) -> Iterator[str]:
-    """Remove what has the name of an unfinished file from a directory of the merged view."""
-    from ovlay.files.copying import remove_whole
-    from ovlay.files.destination import opened_parent
-    from ovlay.plan.sharing import TEMPORARY
-
-    with contextlib.suppress(OvlayError, OSError), contextlib.ExitStack() as stack:
-        view = stack.enter_context(host.kernel.writable_view(target))
-        parent = stack.enter_context(opened_parent(view, target, f"{directory}/x"))
-        for name in os.listdir(parent):
-            if name.startswith(TEMPORARY):
-                remove_whole(parent, name)
-                yield name
 
 
 def _sealed(host: Host, plan: Plan) -> list[tuple[str, int]]:
@@ -173,3 +120,16 @@ def _sealed(host: Host, plan: Plan) -> list[tuple[str, int]]:
         for mount in host.mounts_at(target)[-1:]
         if mount.is_overlay and mount.superblock_read_only
     ]
+
+
+def _flags(host: Host, target: str, path: str) -> int:
+    from ovlay.files.copying import DIRECTORY, descend
+    from ovlay.files.flags import read_flags
+
+    with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+        top = os.open(host.path(target), DIRECTORY)
+        stack.callback(os.close, top)
+        directory = descend(top, path)
+        stack.callback(os.close, directory)
+        return read_flags(directory)
+    return 0

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from ovlay.host import Host
     from ovlay.plan.sharing import Folder, Sharing
+    from ovlay.receipts import Journal
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -116,6 +117,7 @@ class PlaceFile(Step):
 
     def _place(self, shared: Sharing, source: int | None) -> None:
         folder = shared.folder(self.target, self.mount_id, self.path, durable=self.durable)
+        journal = shared.journal(self.target, self.mount_id, durable=self.durable)
         parent, name = folder.descriptor, self.path.rpartition("/")[2]
         replaced = _found(name, parent)
         if replaced is not None and stat.S_ISDIR(replaced.st_mode):
@@ -123,9 +125,9 @@ class PlaceFile(Step):
         hidden = shared.unused_name()
         new = os.open(hidden, _NEW, 0o600, dir_fd=parent)
         try:
-            self._fill(shared, source, new, folder, replaces=replaced is not None)
+            self._fill(journal, source, new, folder, replaces=replaced is not None)
             os.rename(hidden, name, src_dir_fd=parent, dst_dir_fd=parent)
-            shared.journal(self.target, self.mount_id, durable=self.durable).placed(self.path, os.fstat(new))
+            journal.placed(self.path, os.fstat(new))
         except BaseException as error:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(hidden, dir_fd=parent)
@@ -136,7 +138,7 @@ class PlaceFile(Step):
         finally:
             os.close(new)
 
-    def _fill(self, shared: Sharing, source: int | None, new: int, folder: Folder, *, replaces: bool) -> None:
+    def _fill(self, journal: Journal, source: int | None, new: int, folder: Folder, *, replaces: bool) -> None:
         """Content, attributes and intent: all but the name."""
         came, sha256 = (None, self._write(new)) if source is None else self._copy(source, new)
         made = os.fstat(new)
@@ -148,7 +150,6 @@ class PlaceFile(Step):
         os.fchmod(new, mode)
         if self.durable:
             os.fsync(new)
-        journal = shared.journal(self.target, self.mount_id, durable=self.durable)
         journal.intend(
             Receipt(
                 self.path,

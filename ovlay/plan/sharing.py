@@ -75,6 +75,7 @@ class Sharing:
             assert self._opened is not None
             found = Journal(self._host, target, durable=durable, identity=self._opened[1].device)
             self._journals[target, durable] = found
+            found.begin()
         return found
 
     def unused_name(self) -> str:
