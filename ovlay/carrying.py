@@ -73,7 +73,7 @@ def carry_out(
 
 def _at_once(host: Host, make: Callable[[], Plan], afterwards: Callable[[], None]) -> Outcome:
     from ovlay.plan.execute import execute
-    from ovlay.plan.journal import recover
+    from ovlay.plan.recovery import recover
 
     with host.lock():
         recovered = recover(host)
@@ -85,7 +85,8 @@ def _at_once(host: Host, make: Callable[[], Plan], afterwards: Callable[[], None
 
 def _recovered(host: Host) -> tuple[str, ...]:
     """What an ovlay that was killed had begun, ended; one that is at work is waited for."""
-    from ovlay.plan.journal import is_unfinished, recover
+    from ovlay.plan.journal import is_unfinished
+    from ovlay.plan.recovery import recover
 
     if not is_unfinished(host):
         return ()

@@ -31,6 +31,9 @@ STATE_DIR = "/run/ovlay"
 DATA_DIR = "/var/lib/ovlay"
 """Uppers that do not fit into memory. Only root can enter it. Never /var/tmp: cleaners empty it under a live /usr."""
 
+JOURNAL = "journal"
+"""Below the state directory: what is being done, for as long as it is being done. See `ovlay.plan.journal`."""
+
 READ_LIMIT = 16 << 20
 
 # The marker files of containers and what runs them: systemd's container interface, podman, docker, toolbox, flatpak.

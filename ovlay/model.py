@@ -113,6 +113,8 @@ class AnomalyKind(StrEnum):
     BASE_CHANGED = "base-changed"  # the persistent upper was made over another base
     HIDDEN_SUBMOUNTS = "hidden-submounts"  # mounts below the target that the overlay covers
     NEARLY_FULL = "nearly-full"  # the changes are in memory, and hardly any room is left for more
+    INTERRUPTED = "interrupted"  # an ovlay was killed in the middle of a change
+    AT_WORK = "at-work"  # another ovlay is changing the host right now
 
 
 class Anomaly(NamedTuple):

@@ -56,6 +56,7 @@ def take_survey(backend: Backend) -> Status:
             *backend.anomalies(overlay),
             *_of_the_space(target, backing),
             *_left_behind(host, target),
+            *_unfinished(host),
         ),
     )
 
@@ -230,6 +231,32 @@ def _of_the_space(target: str, backing: Backing | None) -> Iterator[Anomaly]:
         f"the {backing.fstype} that takes the changes of {target} is in memory, and {part} % of it is used",
         "see what takes the room with `ovlay diff --stat`, and take back with `ovlay revert` what is not needed; "
         "or unmount it, and enable it again with a larger `tmpfs-size` in the configuration",
+    )
+
+
+def _unfinished(host: Host) -> Iterator[Anomaly]:
+    """A change that is not at its end: because somebody is at it, or because he was killed. Waits for nobody."""
+    from ovlay.host import JOURNAL
+
+    text = None if host.holds_lock else host.read(f"{host.state_dir}/{JOURNAL}")
+    if text is None:
+        return
+    from ovlay.lock import is_locked
+    from ovlay.plan.journal import Record
+
+    if is_locked(host):
+        yield Anomaly(
+            AnomalyKind.AT_WORK,
+            "another ovlay is changing this host right now",
+            "ask again when it is done; a change waits for it",
+        )
+        return
+    record = Record.parse(text)
+    what = f" in the middle of: {record.first}" if record is not None and record.first else ""
+    yield Anomaly(
+        AnomalyKind.INTERRUPTED,
+        f"an ovlay was killed{what}",
+        "the next change, such as `ovlay enable` or `ovlay unmount`, brings it to an end first",
     )
 
 

@@ -64,6 +64,12 @@ class RestorePaths(Step):
         for path in (*self.added, *self.changed):
             yield self.target, path.rpartition("/")[0]
 
+    def unflags(self) -> Iterator[tuple[str, str]]:
+        for path in (*self.added, *self.changed):
+            while path not in ("", "."):
+                path = path.rpartition("/")[0]  # noqa: PLW2901
+                yield self.target, path
+
     def _named(self, paths: tuple[str, ...]) -> str:
         shown = ", ".join(self.target if path == "." else f"{self.target}/{path}" for path in paths[:_SHOWN])
         if len(paths) == 1:

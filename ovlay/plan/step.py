@@ -24,7 +24,7 @@ class Step(abc.ABC):
     ``kind`` names the step in JSON; ``privileged`` is whether it needs root on a real host. ``keeps`` is whether what
     it did stays when a later step fails, with all that came before it; ``shares`` whether it leaves mounts alone and
     works through `ovlay.plan.sharing`; ``resumes`` whether a run that was killed is ended by running it once more
-    (see `ovlay.plan.journal`).
+    (see `ovlay.plan.recovery`).
     """
 
     __slots__ = ()
@@ -56,6 +56,10 @@ class Step(abc.ABC):
 
     def litter(self) -> Iterable[tuple[str, str]]:
         """Where a run that is killed may leave an unfinished file: a target, and a directory relative to it."""
+        return ()
+
+    def unflags(self) -> Iterable[tuple[str, str]]:
+        """Directories of which a run takes the immutable flag until it ends: a target, and a path relative to it."""
         return ()
 
     def to_json(self) -> dict[str, Any]:
