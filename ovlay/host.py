@@ -12,7 +12,7 @@ import stat
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from ovlay.command import Finished
+from ovlay.command import Finished as Finished
 from ovlay.errors import Conflict
 
 if TYPE_CHECKING:
@@ -316,4 +316,3 @@ def parse_os_release(text: str) -> dict[str, str]:
     """The values in a text of os-release(5), where the last line that sets a key counts."""
     pairs = (line.split("=", 1) for line in text.split("\n") if "=" in line and not line.startswith("#"))
     return {key.strip(): value.strip().strip("\"'") for key, value in pairs if key.strip()}
-

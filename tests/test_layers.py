@@ -16,7 +16,7 @@ CHECKOUT = Path(__file__).parents[1]
 LAYERS = (
     ("ovlay.errors", "ovlay.model", "ovlay.requests"),
     ("ovlay.notation",),
-    ("ovlay.kernel", "ovlay.files.source"),
+    ("ovlay.kernel", "ovlay.files.source", "ovlay.command", "ovlay.lock"),
     ("ovlay.host",),
     ("ovlay.changes.content",),
     ("ovlay.changes.classify", "ovlay.files", "ovlay.bases"),

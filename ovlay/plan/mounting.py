@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from ovlay.kernel import Mount
 
 
+_WORDS, _OUTPUT = 500, 100_000  # characters of what a tool said, for a sentence, and for who asks for more
+
+
 @dataclass(frozen=True, slots=True)
 class MountTmpfs(Step):
     """A tmpfs for an upper directory; ``size`` is its limit in bytes, or half of the memory that is free if less."""
@@ -163,12 +166,14 @@ def run_tool(host: Host, argv: tuple[str, ...], *, timeout: float = 120) -> None
     done = host.run(argv, timeout=timeout)
     if done.status != 0:
         words = (done.stderr.strip() or done.stdout.strip()).splitlines()
-        last = words[-1].removeprefix("error: ") if words else "it said nothing"
+        last = words[-1].removeprefix("error: ")[:_WORDS] if words else "it said nothing"
+        how = f"failed with status {done.status}" if done.status > 0 else f"was killed by signal {-done.status}"
         raise ToolFailed(
-            f"`{' '.join(argv)}` failed with status {done.status}: {last}",
+            f"`{' '.join(argv)}` {how}: {last}",
+            remedy="look at `ovlay status`, then try again",
             argv=argv,
             status=done.status,
-            output=done.stderr or done.stdout,
+            output=(done.stderr or done.stdout)[-_OUTPUT:],
         )
 
 
