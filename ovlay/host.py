@@ -12,7 +12,7 @@ import stat
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from ovlay.command import Finished as Finished
+from ovlay.command import Finished as Finished  # noqa: PLC0414, TC001 (drivers and tests take it from here)
 from ovlay.errors import Conflict
 
 if TYPE_CHECKING:
