@@ -168,24 +168,30 @@ class _Work:
     def _not_through_files(self, findings: Sequence[Finding], items: dict[str, Item]) -> Iterator[Finding]:
         """The findings, with a conflict where something on the way is no directory, and stays."""
         going = {finding.path for finding in findings if finding.state is State.LEFTOVER}
-        stays: dict[str, bool] = {"": False}
+        kept = {finding.path for finding in findings if finding.item is not None and finding.conflict is not None}
+        known: dict[str, str | None] = {"": None}
 
-        def blocks(folder: str) -> bool:
-            if folder not in stays:
-                above = blocks(folder.rpartition("/")[0])
-                found = None if above else self._sides.now.look(folder)
+        def obstacle(folder: str) -> str | None:
+            if folder not in known:
+                way = obstacle(folder.rpartition("/")[0])
+                found = None if way is not None else self._sides.now.look(folder)
                 is_way = found is not None and not stat.S_ISDIR(found.st_mode) and not stat.S_ISLNK(found.st_mode)
-                stays[folder] = above or (is_way and folder not in going and folder not in items)
-            return stays[folder]
+                stays = is_way and folder not in going and (folder not in items or folder in kept)
+                known[folder] = folder if stays else way
+            return known[folder]
 
         for finding in findings:
             item = finding.item
-            if finding.state is State.MISSING and item is not None and blocks(item.path.rpartition("/")[0]):
-                detail = "something on the way is not a directory"
-                kind = ConflictKind.IN_THE_WAY
-                yield finding._replace(state=State.CONFLICT, conflict=kind, detail=detail, forced=None)
-            else:
+            way = None
+            if finding.state is State.MISSING and item is not None:
+                way = obstacle(item.path.rpartition("/")[0])
+            if way is None:
                 yield finding
+                continue
+            detail = f"{self._backend.target}/{way} is not a directory"
+            # What is declared to be a directory itself is made one by force.
+            forced = State.MISSING if way in kept else None
+            yield finding._replace(state=State.CONFLICT, conflict=ConflictKind.IN_THE_WAY, detail=detail, forced=forced)
 
     def _is_covered(self, receipt: Receipt) -> bool:
         """Whether these manifests decide about it: one of them placed it, or one that is not there any more."""

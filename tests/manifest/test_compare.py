@@ -94,6 +94,22 @@ def test_a_file_on_the_way(case: Case) -> None:
     assert case.at("bin/old").read_text() == "old\n", "no force takes a file for a directory"
 
 
+@pytest.mark.parametrize("entry", ['tree path = "/usr/way"; source = "source/way"', 'directory path = "/usr/way"'])
+def test_a_file_in_the_place_of_a_directory_that_is_declared(case: Case, entry: str) -> None:
+    """It is kept, and all that is to be in it waits; by force it goes, and all of it comes."""
+    case.put("way/in/file", "x")
+    case.says(entry, *([] if entry.startswith("tree") else ['file path = "/usr/way/in/file"; text = "x"']))
+    case.overlay.enable()
+    case.at("way").write_text("mine")
+    outcome = case.apply()
+    kinds = {found.path: found.conflict for found in outcome.conflicts}
+    assert kinds["way"] is kinds["way/in/file"] is ConflictKind.IN_THE_WAY
+    assert case.at("way").read_text() == "mine"
+    assert not case.apply(force=True).conflicts
+    assert case.at("way/in/file").read_text() == "x"
+    assert case.states() == {}
+
+
 def test_somebody_s_change_in_a_directory_that_is_to_go(case: Case) -> None:
     case.at("lib/deep/mine").write_text("mine")
     case.says('absent path = "/usr/lib/deep"')
