@@ -31,24 +31,24 @@ class Placing(NamedTuple):
 def placing(overlay: Overlay, files: Sequence[Placing]) -> Request:
     """The request to place these files."""
     from ovlay.cli.changing import Request
-    from ovlay.elevate.calls import Call
+    from ovlay.elevate.calls import Call, sent_files
 
     wanted = [file.request() for file in files]
     return Request(
         plan=lambda: overlay.backend.plan_install(wanted),
         carry_out=lambda confirm: overlay.install_files(wanted, confirm=confirm),
         done="",
-        call=Call("install", {"files": [file._asdict() for file in wanted]}),
+        call=Call("install", {"files": sent_files(wanted)}),
     )
 
 
 def placing_anew(overlay: Overlay, mode: Mode, files: Sequence[Placing]) -> Request:
     """The request to enable an overlay and place these files in it; where that fails, it is taken away again."""
     from ovlay.cli.changing import Request
-    from ovlay.elevate.calls import Call, install_anew
+    from ovlay.elevate.calls import Call, install_anew, sent_files
 
     wanted = [file.request() for file in files]
-    asked = {"access": mode.access, "persistence": mode.persistence, "files": [file._asdict() for file in wanted]}
+    asked = {"access": mode.access, "persistence": mode.persistence, "files": sent_files(wanted)}
     return Request(
         plan=lambda: overlay.backend.plan_enable(mode),  # what is placed can be planned when there is an overlay
         carry_out=lambda confirm: install_anew(overlay, mode, wanted, confirm),

@@ -43,7 +43,7 @@ def run(options: Options, terminal: Terminal) -> int:
     """Install, or say that all is there already."""
     from ovlay.cli.changing import Request, change
     from ovlay.cli.opening import open_chosen
-    from ovlay.elevate.calls import Call
+    from ovlay.elevate.calls import Call, sent_files
 
     overlay = open_chosen(options)
     files = list(wanted_files(overlay, options))
@@ -52,7 +52,7 @@ def run(options: Options, terminal: Terminal) -> int:
         plan=lambda: overlay.backend.plan_install(files),
         carry_out=lambda confirm: overlay.install_files(files, confirm=confirm),
         done=f"installed {many}",
-        call=Call("install", {"files": [file._asdict() for file in files]}),
+        call=Call("install", {"files": sent_files(files)}),
     )
     return change(request, overlay, options, terminal)
 

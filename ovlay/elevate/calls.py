@@ -160,6 +160,13 @@ def _install_anew(overlay: Overlay, words: Words, confirm: Confirm) -> Outcome:
     return install_anew(overlay, _mode(words), _files(words), confirm)
 
 
+def sent_files(files: Sequence[InstallFile]) -> list[dict[str, Any]]:
+    """Files to be installed as they go into a request; the directory in which their sources are is not the helper's."""
+    import os
+
+    return [file._replace(source=os.path.abspath(file.source))._asdict() for file in files]
+
+
 def _files(words: Words) -> list[InstallFile]:
     from ovlay.requests import InstallFile
 

@@ -7,6 +7,7 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
+from ovlay.elevate.agent import text_agent
 from ovlay.elevate.bundle import FLAGS, INTERPRETER, LOADER, bundled_code
 from ovlay.elevate.helper import error_document, outcome_of, raised
 from ovlay.elevate.wire import Wire
@@ -105,9 +106,10 @@ def _place_of(driver: type) -> str:
 def _helper(elevator: Elevator) -> Iterator[Wire]:
     """A conversation with a helper that runs as root; raises `NotPermitted` where none could be started."""
     ours, theirs = socket.socketpair()
-    with ours:
+    with ours, contextlib.ExitStack() as asking:
         with theirs:
             command, code = _command()
+            asking.enter_context(text_agent(elevator))
             process = _start(elevator.argv(command), theirs)
         wire = Wire(ours)
         said = _Said(process, shown=elevator.can_ask)
@@ -115,6 +117,7 @@ def _helper(elevator: Elevator) -> Iterator[Wire]:
             if code is not None:
                 _send_code(ours, code)
             message, _ = wire.receive()
+            asking.close()
         except KeyboardInterrupt:
             ours.close()
             process.wait()  # it puts the terminal right again

@@ -22,11 +22,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Elevator:
-    """One such program, by its absolute path. ``can_ask`` is whether it has a terminal to ask on."""
+    """One such program, by its absolute path. ``can_ask`` is whether it has a terminal to ask on.
+
+    ``agent`` is what asks there for it, which pkexec needs.
+    """
 
     name: str
     path: str
     can_ask: bool
+    agent: str | None = None
 
     def argv(self, command: Sequence[str]) -> tuple[str, ...]:
         """The command line that runs ``command`` as root."""
@@ -96,7 +100,8 @@ def choose_elevator(host: Host, wanted: str | None, *, terminal: bool) -> Elevat
         if confined and name != "run0":  # which asks systemd, and gains nothing itself
             continue
         if path is not None and (name != "run0" or _knows_pipe(host)):
-            return Elevator(name, path, can_ask=terminal)
+            agent = host.find_tool("pkttyagent") if name == "pkexec" else None
+            return Elevator(name, path, can_ask=terminal, agent=agent)
     if wanted:
         raise NotPermitted(f"{wanted} is not installed, or is too old", remedy=f"choose one of {', '.join(_NAMES)}")
     if confined:

@@ -1,0 +1,359 @@
+"""One prompt for one command, with the real sudo, doas and pkexec; and every way in which they can say no."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.elevate.machine import TARGET, Machine
+from tests.lacking import lacking
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+WAYS = ("sudo", "doas", "pkexec")
+HELPER = "/usr/libexec/ovlay-helper"
+POLICY = "/usr/share/polkit-1/actions/org.ovlay.policy"
+MANIFEST = """schema = 1
+target = "/opt/tools"
+[[file]]
+path = "/opt/tools/bin/tool"
+source = "tool"
+mode = "0755"
+[[tree]]
+path = "/opt/tools/share/many"
+source = "many"
+"""
+
+
+@pytest.fixture(scope="module")
+def shared_machine(under_test: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """One machine for all of these tests."""
+    if missing := Machine.missing():
+        lacking(f"not installed: {', '.join(missing)}")
+    with Machine(tmp_path_factory.mktemp("machine"), under_test) as machine:
+        machine.start_polkit()
+        machine.user("echo mine >~/mine; echo two >~/two; mkdir -p ~/stack/many; echo tool >~/stack/tool")
+        machine.user("for n in 1 2 3; do echo $n >~/stack/many/$n; done")
+        machine.user(f"cat >~/stack/stack.toml <<'END'\n{MANIFEST}END")
+        yield machine
+
+
+@pytest.fixture
+def machine(shared_machine: Machine) -> Iterator[Machine]:
+    """The machine, as it was in the beginning."""
+    yield shared_machine
+    shared_machine.reset()
+
+
+# --- one prompt --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_command_that_changes_something_asks_once(machine: Machine, way: str) -> None:
+    def asks(*words: str) -> int:
+        talk = machine.talk("--elevate", way, *words)
+        assert talk.status == 0, talk
+        return talk.prompts
+
+    assert asks("enable") == 1
+    assert asks("install", "mine", f"{TARGET}/bin/b") == 1
+    assert machine.root(f"stat -c '%u %g %a' {TARGET}/bin/b; cat {TARGET}/bin/b") == "0 0 755\nmine\n"
+    assert asks("install", "-D", "mine", "two", f"{TARGET}/deep/er/") == 1
+    assert asks("revert", f"{TARGET}/bin/b") == 1
+    assert machine.root(f"cat {TARGET}/bin/b") == "base\n"
+    assert asks("reset", "--yes") == 1
+    assert machine.root(f"ls {TARGET}") == "bin\nshare\n"
+    assert asks("apply", "stack/stack.toml") == 1
+    assert machine.root(f"cat {TARGET}/bin/tool {TARGET}/share/many/*") == "tool\n1\n2\n3\n"
+    assert asks("unmount") == 1
+    assert not machine.active()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_overlay_and_all_that_is_declared_take_one_prompt(machine: Machine, way: str) -> None:
+    talk = machine.talk("--elevate", way, "apply", "--enable", "stack/stack.toml")
+    assert (talk.status, talk.prompts) == (0, 1), talk
+    assert "place /home/alice/stack/tool at /opt/tools/bin/tool" in talk.said
+    assert machine.root(f"cat {TARGET}/bin/tool {TARGET}/share/many/*") == "tool\n1\n2\n3\n"
+    assert machine.root(f"stat -c %u:%a {TARGET}/bin/tool") == "0:755\n"
+    again = machine.talk("--elevate", way, "apply", "stack/stack.toml")
+    assert (again.status, again.prompts) == (0, 1), again  # what was placed before is root's to know
+    assert "everything is as declared" in again.said
+    machine.user("sed -i s/tool$/other/ ~/stack/tool")
+    machine.root(f"echo 'by hand' >{TARGET}/share/many/2")
+    third = machine.talk("--elevate", way, "apply", "stack/stack.toml")
+    assert (third.status, third.prompts) == (5, 1), third
+    assert "changed-since" in third.said
+    assert machine.root(f"cat {TARGET}/bin/tool {TARGET}/share/many/2") == "other\nby hand\n"
+    machine.user("sed -i s/other$/tool/ ~/stack/tool")
+
+
+def test_units_take_one_prompt(machine: Machine) -> None:
+    machine.root(
+        "mkdir -p /etc/systemd/system; printf '#!/bin/sh\\n' >/usr/libexec/ovlay; chmod 755 /usr/libexec/ovlay"
+    )
+    talk = machine.talk("--elevate", "sudo", "service", "install", "--program", "/usr/libexec/ovlay")
+    assert (talk.status, talk.prompts) == (0, 1), talk
+    assert "ExecStart=/usr/libexec/ovlay apply" in machine.root("cat /etc/systemd/system/ovlay-apply.service")
+    own = machine.talk("--elevate", "sudo", "service", "install")
+    assert (own.status, own.prompts) == (2, 0), own
+    assert "must not run it" in own.said
+    talk = machine.talk("--elevate", "sudo", "service", "remove")
+    assert (talk.status, talk.prompts) == (0, 1), talk
+    assert machine.root("find /etc/systemd/system -name '*ovlay*'") == ""
+
+
+def test_what_changes_nothing_asks_for_nothing(machine: Machine) -> None:
+    for words, status in (
+        (("status",), 0),
+        (("backends",), 0),
+        (("enable", "--dry-run"), 0),
+        (("apply", "--enable", "--dry-run", "stack/stack.toml"), 0),
+        (("unmount",), 0),  # there is nothing to unmount
+        (("service", "remove"), 0),  # nothing is installed
+        (("install", "mine", f"{TARGET}/bin/b"), 5),  # no overlay is active
+        (("apply", "missing.toml"), 2),
+    ):
+        talk = machine.talk(*words)
+        assert (talk.status, talk.prompts) == (status, 0), talk
+    assert machine.talk("--elevate", "sudo", "enable").status == 0
+    for words, status in (
+        (("enable",), 0),
+        (("diff",), None),
+        (("install", "missing", f"{TARGET}/bin/b"), 2),
+        (("install", "mine", "/opt/tools/../x"), 2),
+        (("install", "mine", "/etc/x"), 2),
+    ):
+        talk = machine.talk(*words)
+        assert talk.prompts == 0, talk
+        assert status is None or talk.status == status, talk
+
+
+def test_the_answer_no_comes_before_the_password(machine: Machine) -> None:
+    talk = machine.talk("--elevate", "sudo", "enable", answer="n\n")
+    assert (talk.status, talk.prompts) == (2, 0), talk
+    assert "nothing was changed" in talk.said
+    assert not machine.active()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_distributions_helper_is_run_where_there_is_one(machine: Machine, way: str, tmp_path: Path) -> None:
+    program = tmp_path / "helper"
+    subprocess.run([sys.executable, "-m", "ovlay.elevate.bundle", program], check=True)
+    policy = Path(__file__).parents[2] / "packaging/org.ovlay.policy"
+    machine.root(f"install -m 755 {program} {HELPER}; install -m 644 {policy} {POLICY}; sleep 1")
+    talk = machine.talk("--elevate", way, "enable")
+    assert (talk.status, talk.prompts) == (0, 1), talk
+    assert machine.active()
+    if way == "pkexec":
+        assert "Authentication is required to change the overlay on the system" in talk.said, talk
+        assert "org.ovlay.run" in talk.said, talk
+
+
+def test_the_helper_that_others_can_write_is_not_run(machine: Machine) -> None:
+    machine.root(f"printf '#!/bin/sh\\ntouch /run/evil\\n' >{HELPER}; chmod 777 {HELPER}")
+    assert machine.talk("--elevate", "sudo", "enable").status == 0
+    assert machine.root("ls /run/evil 2>/dev/null || echo none") == "none\n"
+
+
+def test_bkts_install_local_asks_once(machine: Machine) -> None:
+    machine.user("echo '#!/bin/sh' >~/rg; mkdir -p ~/.cargo/bin; echo bkt >~/.cargo/bin/bkt; chmod +x ~/.cargo/bin/bkt")
+    machine.root(f"mkdir -p {TARGET} && true")
+    enabled = machine.talk("bkt", "--elevate", "sudo", "admin", "usroverlay", "enable")
+    assert (enabled.status, enabled.prompts) == (0, 1), enabled
+    words = ("admin", "usroverlay", "apply-dev", "--binary", "/home/alice/rg", f"{TARGET}/bin/rg")
+    copied = machine.talk("bkt", "--elevate", "sudo", *words)
+    assert (copied.status, copied.prompts) == (0, 1), copied
+    again = machine.talk("bkt", "--elevate", "sudo", *words)
+    assert (again.status, again.prompts) == (0, 0), again
+
+
+# --- refusals ----------------------------------------------------------------------------------------------------------
+
+
+def test_refusals_are_told_apart(machine: Machine) -> None:
+    no_new_privs = ("setpriv", "--no-new-privs")
+    for (way, options), words, prompts in (
+        (("sudo", {"password": "wrong\n"}), "sudo did not give root's rights: the password was wrong", 3),
+        (("doas", {"password": "wrong\n"}), "doas did not give root's rights: the password was wrong", 1),
+        (("pkexec", {"password": "wrong\n"}), "pkexec did not give root's rights: the password was wrong", 1),
+        (("sudo", {"password": "\x04"}), "no password was given", 1),
+        (("sudo", {"user": "bob"}), "this user may not use sudo here", 1),
+        (("doas", {"user": "bob"}), "this user may not use doas here", 0),
+        (("sudo", {"before": no_new_privs}), "may not gain privileges", 0),
+        (("none", {}), "only root can", 0),
+        (("run0", {}), "run0 is not installed", 0),
+        (("su", {}), "su is no way to become root", 0),
+    ):
+        user = str(options.get("user", "alice"))
+        if user == "bob":
+            machine.root("cp -r /home/alice/.local /run/; chmod -R go+rX /run/.local; chmod 755 /home/alice")
+        before = [str(word) for word in options.get("before", ())]
+        password = options.get("password")
+        talk = machine.talk(
+            "--elevate", way, "enable", user=user, before=before, password=None if password is None else str(password)
+        )
+        assert words in talk.said, (way, options, talk)
+        assert talk.status == (2 if way == "su" else 6), (way, options, talk)
+        assert talk.prompts == prompts, (way, options, talk)
+        assert not machine.active()
+
+
+def test_no_terminal(machine: Machine) -> None:
+    for way, words in (
+        ("sudo", "a password is required, and there is no terminal to ask for it"),
+        ("doas", "a password is required, and there is no terminal to ask for it"),
+        ("pkexec", "no authentication agent is running"),
+    ):
+        talk = machine.alone("--elevate", way, "enable", "--yes")
+        assert talk.status == 6, (way, talk)
+        assert words in talk.said, (way, talk)
+    talk = machine.alone("enable")
+    assert talk.status == 2, talk  # nobody can be asked, and --yes was not said
+    assert not machine.active()
+
+
+def test_no_terminal_is_needed_where_no_password_is(machine: Machine) -> None:
+    machine.root("cp /etc/sudoers /run/sudoers; echo 'alice ALL=(ALL:ALL) NOPASSWD: ALL' >>/etc/sudoers")
+    talk = machine.alone("--elevate", "sudo", "enable", "--yes")
+    machine.root("cat /run/sudoers >/etc/sudoers")
+    assert talk.status == 0, talk
+    assert machine.active()
+
+
+def test_nothing_is_installed(machine: Machine) -> None:
+    machine.root("touch /run/nothing")
+    tools = ("/usr/bin/sudo", "/usr/bin/doas", "/usr/bin/pkexec")
+    machine.root("".join(f"mount --bind /run/nothing {path};" for path in tools))
+    talk = machine.talk("enable")
+    machine.root("".join(f"umount {path};" for path in tools))
+    assert (talk.status, talk.prompts) == (6, 0), talk
+    assert "none of sudo, run0, doas, pkexec is installed" in talk.said
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_ctrl_c_at_the_prompt(machine: Machine, way: str) -> None:
+    talk = machine.talk("--elevate", way, "enable", password="\x03")
+    assert talk.status in (130, 6), talk
+    assert "nothing was changed" in talk.said
+    assert not machine.active()
+
+
+# --- in the middle -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("delay", [0.05, 0.2, 0.5])
+def test_ctrl_c_while_root_works_leaves_nothing_half(machine: Machine, way: str, delay: float) -> None:
+    """A FIFO's other end is nobody: the source is large, so that there is time to press it."""
+    import time
+
+    assert machine.talk("--elevate", way, "enable").status == 0
+    machine.user("[ -e ~/large ] || head -c 400M /dev/zero >~/large")
+    pressed: list[float] = []
+
+    def press(_: int, said: str) -> None:
+        now = time.monotonic()
+        if "assword" in said and said.endswith("\n") and not pressed:
+            pressed.append(now + delay)
+        if pressed and now >= pressed[0] > 0:
+            pressed[0] = -1
+            fire()
+
+    def fire() -> None:
+        pid = int(machine.root("pgrep -n -f 'elevate.*install' || echo 0").split()[0])
+        if pid:
+            group = os.getpgid(pid)
+            os.killpg(group, signal.SIGINT)
+
+    talk = machine.talk("--elevate", way, "install", "large", f"{TARGET}/bin/large", when=press)
+    there = machine.root(f"ls -A {TARGET}/bin").split()
+    if talk.status == 130:
+        assert "interrupted" in talk.said
+    size = machine.root(f"stat -c %s {TARGET}/bin/large 2>/dev/null || echo none").strip()
+    assert size in ("none", str(400 << 20)), talk
+    assert [name for name in there if name not in ("b", "large")] == [], talk
+    assert machine.talk("--elevate", way, "unmount").status == 0
+
+
+def test_the_users_process_is_killed_and_the_helper_ends(machine: Machine) -> None:
+    assert machine.talk("--elevate", "sudo", "enable").status == 0
+    machine.user("[ -e ~/large ] || head -c 400M /dev/zero >~/large")
+
+    def kill(process: int, said: str) -> None:
+        if said.count("assword") and said.endswith("\n"):
+            try:
+                os.kill(process, signal.SIGKILL)
+            except ProcessLookupError:
+                return
+
+    machine.talk("--elevate", "sudo", "install", "mine", "large", f"{TARGET}/bin", when=kill)
+    machine.root("for n in $(seq 100); do pgrep -f 'elevate.helper|ovlay-helper' >/dev/null || break; sleep 0.1; done")
+    there = machine.root(f"ls -A {TARGET}/bin").split()
+    assert [name for name in there if name.startswith(".")] == []
+    assert machine.root("ls -A /run/ovlay | grep journal || echo none") == "none\n"
+    status = machine.talk("--elevate", "sudo", "install", "--yes", "mine", f"{TARGET}/bin/mine")
+    assert status.status == 0, status
+
+
+# --- from anywhere -----------------------------------------------------------------------------------------------------
+
+
+def test_nothing_of_the_users_environment_reaches_root(machine: Machine) -> None:
+    machine.user("mkdir -p ~/poison; printf '#!/bin/sh\\ntouch /tmp/poisoned\\nexec /usr/bin/false\\n' >~/poison/sudo")
+    machine.user("cd ~/poison; chmod +x sudo; for n in mount umount findmnt ostree doas pkexec; do cp sudo $n; done")
+    machine.user(
+        "echo 'import os; os.system(\"id -u >>/tmp/poisoned\")' >~/poison/sitecustomize.py; rm -f /tmp/poisoned"
+    )
+    poison = {
+        "PATH": "/home/alice/poison:/usr/bin:/bin",
+        "HOME": "/home/alice/poison",
+        "XDG_RUNTIME_DIR": "/home/alice/poison",
+        "XDG_CACHE_HOME": "/home/alice/poison",
+        "XDG_CONFIG_HOME": "/home/alice/poison",
+        "PYTHONSTARTUP": "/home/alice/poison/sitecustomize.py",
+        "LD_LIBRARY_PATH": "/home/alice/poison",
+        "LC_ALL": "tr_TR.UTF-8",
+        "TMPDIR": "/home/alice/poison",
+        "IFS": "x",
+    }
+    for words in (("enable",), ("install", "/home/alice/mine", f"{TARGET}/bin/mine"), ("unmount",)):
+        talk = machine.talk("--elevate", "sudo", *words, environment=poison)
+        assert (talk.status, talk.prompts) == (0, 1), talk
+    assert machine.root("ls /tmp/poisoned 2>/dev/null || echo none") == "none\n"
+
+
+def test_in_a_container_it_refuses_and_says_how(machine: Machine) -> None:
+    machine.root("touch /run/.containerenv")
+    talk = machine.talk("enable")
+    assert (talk.status, talk.prompts) == (5, 0) or talk.status in (3, 6), talk
+    assert "--host" in talk.said, talk
+
+
+def test_out_of_a_container_the_hosts_ovlay_is_run(machine: Machine) -> None:
+    machine.root("touch /run/.containerenv; cp -a /usr/bin/env /run/env")
+    script = '#!/bin/sh\\necho handed over: "$@"\\n'
+    machine.root(f"printf '{script}' >/run/flatpak-spawn; chmod 755 /run/flatpak-spawn")
+    machine.root(
+        "mkdir -p /run/bin; mount -t overlay o -o lowerdir=/usr/bin,upperdir=/run/bin,workdir=/run/w /usr/bin"
+        " 2>/dev/null || true",
+        check=False,
+    )
+    place = machine.root("echo /usr/bin/flatpak-spawn").strip()
+    if not _put(machine, place):
+        lacking("flatpak-spawn cannot be put in place")
+    talk = machine.talk("--host", "status")
+    machine.root(f"umount {place}; rm -f {place}", check=False)
+    assert talk.status == 0, talk
+    assert "handed over: --host ovlay" in talk.said, talk
+
+
+def _put(machine: Machine, place: str) -> bool:
+    return bool(machine.root(f"[ -e {place} ] && mount --bind /run/flatpak-spawn {place} && echo yes || true"))
