@@ -10,7 +10,7 @@ from ovlay.changes.change import ChangeKind
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from ovlay.changes.change import Attributes, Change, Changes
     from ovlay.cli.options import Options
@@ -188,13 +188,19 @@ def tell_what_is_missing(found: Changes, terminal: Terminal) -> None:
     """Say on standard error what this answer leaves out, and why."""
     for point in found.submounts:
         terminal.note(f"left out: {point}, which is a mount of its own")
-    if found.complete:
+    if not found.complete:
+        tell_of_errors(found.target, found.errors, terminal, verb="diff")
+
+
+def tell_of_errors(target: str, errors: Mapping[str, str], terminal: Terminal, *, verb: str) -> None:
+    """Say on standard error what could not be looked at."""
+    if not errors:
         return
     terminal.complain("ovlay: the answer is not complete: not everything could be looked at")
-    for path, why in list(found.errors.items())[:_MOST_ERRORS]:
-        terminal.complain(f"  {place(found.target, path)}: {why}")
-    if len(found.errors) > _MOST_ERRORS:
-        terminal.complain(f"  and {len(found.errors) - _MOST_ERRORS} more: `ovlay diff --json` has all of them")
+    for path, why in list(errors.items())[:_MOST_ERRORS]:
+        terminal.complain(f"  {place(target, path)}: {why}")
+    if len(errors) > _MOST_ERRORS:
+        terminal.complain(f"  and {len(errors) - _MOST_ERRORS} more: `ovlay {verb} --json` has all of them")
 
 
 # --- for a program ---------------------------------------------------------------------------------------------------

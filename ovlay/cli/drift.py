@@ -41,7 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: Options, terminal: Terminal) -> int:
-    """List the deviations. The exit status is that of diff(1): 1 where something is not as declared."""
+    """List the deviations. The exit status is that of diff(1): 1 where something is not as declared, or not known."""
+    from ovlay.cli.diff import tell_of_errors
     from ovlay.cli.opening import open_chosen
     from ovlay.cli.progress import shown_progress
     from ovlay.config import load_config
@@ -57,7 +58,8 @@ def run(options: Options, terminal: Terminal) -> int:
         terminal.print(line)
     for line in notes(found):
         terminal.note(line)
-    return 0 if found.clean else DIFFERS
+    tell_of_errors(found.target, found.errors, terminal, verb="drift")
+    return 0 if found.clean and found.complete else DIFFERS
 
 
 def listing(found: Drift) -> Iterator[str]:
@@ -87,6 +89,6 @@ def notes(found: Drift) -> Iterator[str]:
         yield f"retired: {what} ({retired.origin}), since {retired.reason}"
     if found.ignored:
         yield f"ignored: {found.ignored} {'change' if found.ignored == 1 else 'changes'}"
-    if found.clean and found.manifests:
+    if found.clean and found.complete and found.manifests:
         count = found.as_declared
         yield f"everything is as declared: {count} path{'' if count == 1 else 's'}"

@@ -118,6 +118,7 @@ def prepare(
     _demand_space(status, steps, comparison)
     needed = _triggers(backend, work.touched) if steps else ()
     last = needed if triggers else ()
+    warnings += _notes(backend, work.touched) if steps else ()
     plan = Plan((*first, *steps, *last), "" if first or steps else _reason(comparison), warnings)
     return Application(plan, comparison, declared, needed, began)
 
@@ -133,6 +134,12 @@ def _triggers(backend: Backend, paths: Iterable[str]) -> tuple[RunTrigger, ...]:
     from ovlay.services.triggers import needed_triggers
 
     return needed_triggers(backend.host, backend.target, paths)
+
+
+def _notes(backend: Backend, paths: Iterable[str]) -> tuple[str, ...]:
+    from ovlay.services.triggers import notes_on
+
+    return notes_on(backend.host, backend.target, paths)
 
 
 def _demand_uncovered(status: Status) -> None:

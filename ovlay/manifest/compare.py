@@ -52,7 +52,7 @@ def compare(
     """
     status = backend.status()
     if status.overlay is None and not bare:
-        raise NotActive(f"there is no overlay on {backend.target}", remedy="enable one first: `ovlay enable`")
+        raise NotActive(f"there is no overlay on {backend.target}", remedy="`ovlay apply --enable` puts one there")
     items = declared.items if items is None else items
     wanted = expand(backend.host, declared) if items is None else items
     work = _Work(backend, status, declared, readings or Readings())
@@ -73,6 +73,7 @@ class _Work:
         self._book = read_book(self._host, status)
         self._sides = Sides(backend, None if status.overlay is None else overlay_of(backend))
         self._judge = Judge(self._host, self._sides, self._book.receipts, readings)
+        self._errors: tuple[tuple[str, str], ...] = ()
 
     def close(self) -> None:
         """Close what is open."""
@@ -98,6 +99,7 @@ class _Work:
             tuple(self._judge.settled),
             tuple(sorted(self._judge.forgotten)),
             tuple({receipt.manifest for receipt in self._book.receipts.values() if receipt.manifest is not None}),
+            self._errors,
         )
 
     # --- where an item is ------------------------------------------------------------------------------------------
@@ -206,7 +208,9 @@ class _Work:
         receipts = self._book.receipts
         placed = {path: receipt.manifest for path, receipt in receipts.items() if receipt.manifest is not None}
         derived = Derived(self._backend.target, {**placed, **{path: i.origin.file for path, i in items.items()}})
-        for change in find_changes(self._backend).changes:
+        found = find_changes(self._backend)
+        self._errors = tuple(found.errors.items())
+        for change in found.changes:
             path = change.path
             if change.kind is ChangeKind.TOUCHED or path in items or path in placed:
                 continue

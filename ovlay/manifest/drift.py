@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ovlay.manifest.finding import ConflictKind, State
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from ovlay.backend import Backend
     from ovlay.manifest.document import Declared, Retired
@@ -39,7 +39,8 @@ class Drift(NamedTuple):
 
     ``active`` is whether there is an overlay: where there is none, what is declared is missing, or has graduated.
     ``as_declared`` counts the paths that are as they are declared; ``retired`` are entries, and whole manifests, whose
-    condition does not hold here; ``ignored`` counts what is unmanaged and was not asked for.
+    condition does not hold here; ``ignored`` counts what is unmanaged and was not asked for. ``complete`` is False
+    where something could not be looked at: ``errors`` says by path why, and more may be unmanaged there.
     """
 
     target: str
@@ -48,11 +49,13 @@ class Drift(NamedTuple):
     as_declared: int
     deviations: tuple[Deviation, ...]
     retired: tuple[Retired, ...]
-    ignored: int = 0
+    ignored: int
+    complete: bool
+    errors: Mapping[str, str]
 
     @property
     def clean(self) -> bool:
-        """Whether there is no deviation."""
+        """Whether there is no deviation, as far as could be seen."""
         return not self.deviations
 
     def to_json(self) -> dict[str, Any]:
@@ -94,6 +97,8 @@ def find_drift(backend: Backend, declared: Declared, *, ignore: Sequence[str] = 
         tuple(deviations),
         declared.retired,
         left_out,
+        not comparison.errors,
+        dict(comparison.errors),
     )
 
 

@@ -150,3 +150,21 @@ def test_the_diff_marks_what_nobody_declared(applied: Cli, file: Path) -> None:
     ]
     changes = applied("diff", "--json").document("changes")["changes"]
     assert {change["path"]: change["managed"] for change in changes} == {"bin/stray": None, "bin/tool": str(file)}
+
+
+def test_an_answer_that_is_not_complete_is_no_clean_bill(
+    applied: Cli, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ovlay.changes.change import Changes
+
+    missed = Changes("/usr", (), complete=False, errors={"x": "Permission denied"})
+    monkeypatch.setattr("ovlay.changes.find.find_changes", lambda _: missed)
+    said = applied("drift", str(file))
+    assert (said.status, said.out) == (1, "")
+    assert said.err.splitlines()[-2:] == [
+        "ovlay: the answer is not complete: not everything could be looked at",
+        "  /usr/x: Permission denied",
+    ]
+    assert "everything is as declared" not in said.err
+    document = applied("drift", "--json", str(file)).document("drift")
+    assert (document["clean"], document["complete"], document["errors"]) == (True, False, {"x": "Permission denied"})

@@ -212,8 +212,16 @@ def test_missing_sources_are_all_named_at_once_and_nothing_is_placed(case: Case)
 
 def test_without_an_overlay(case: Case) -> None:
     case.says(ALL[0])
-    with pytest.raises(NotActive):
+    with pytest.raises(NotActive) as raised:
         case.overlay.apply([case.manifest])
+    assert raised.value.remedy == "`ovlay apply --enable` puts one there"
+
+
+def test_what_no_trigger_can_do_is_said(case: Case) -> None:
+    case.says('file path = "/usr/lib/systemd/user/a.service"; text = "[Service]\\n"')
+    (note,) = (line for line in case.apply().plan.warnings if "systemctl --user" in line)
+    assert "each user who is logged in" in note
+    assert case.apply().plan.warnings == ()
 
 
 def test_a_manifest_for_another_target(case: Case) -> None:
