@@ -18,7 +18,7 @@ LAYERS = (
     ("ovlay.notation",),
     ("ovlay.kernel", "ovlay.files.source", "ovlay.command", "ovlay.lock"),
     ("ovlay.host",),
-    ("ovlay.changes.content",),
+    ("ovlay.changes.content", "ovlay.changes.descent"),
     ("ovlay.changes.classify", "ovlay.files", "ovlay.bases"),
     ("ovlay.receipts",),
     ("ovlay.plan",),

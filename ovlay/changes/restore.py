@@ -16,6 +16,8 @@ from ovlay.files.copying import look as look_at
 from ovlay.model import Persistence
 from ovlay.plan.plan import Plan
 from ovlay.plan.restoring import RestorePaths
+from ovlay.plan.settling import SettleReceipts
+from ovlay.receipts import read_receipts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -66,7 +68,23 @@ def plan_restore(backend: Backend, paths: Sequence[str] | None) -> Plan:
         tuple(change.path for change in selected.roots if change.kind is not ChangeKind.ADDED),
         durable=status.mode is not None and status.mode.persistence is Persistence.PERSISTENT,
     )
-    return Plan((step,), warnings=(_summary(selected), *warnings, *_of_holders(selected)))
+    steps = (step, *_forgotten(backend, status, step))
+    return Plan(steps, warnings=(_summary(selected), *warnings, *_of_holders(selected)))
+
+
+def _forgotten(backend: Backend, status: Status, step: RestorePaths) -> Iterator[SettleReceipts]:
+    """The step that forgets what ovlay had placed there."""
+    roots = {*step.added, *step.changed}
+    placed = tuple(sorted(path for path in read_receipts(backend.host, status) if _is_in(path, roots)))
+    if placed:
+        yield SettleReceipts(backend.target, step.mount_id, placed, step.durable)
+
+
+def _is_in(path: str, roots: set[str]) -> bool:
+    """Whether a path is one of many, or lies below one."""
+    while path and path not in roots:
+        path = path.rpartition("/")[0]
+    return bool(path)
 
 
 def _demand_no_files_of_layers(backend: Backend, mount: Mount, views: Views) -> None:

@@ -15,6 +15,7 @@ from ovlay.kernel import Mount
 from ovlay.model import as_json
 from ovlay.plan.mounting import run_tool, topmost
 from ovlay.plan.step import Step
+from ovlay.receipts import drop_receipts
 
 if TYPE_CHECKING:
     from ovlay.host import Host
@@ -54,6 +55,7 @@ class Unmount(Step):
             self._detach_from_ourselves(host, mount, error)
         if any(found.mount_id == self.mount_id for found in host.kernel.mounts()):
             raise ToolFailed(f"the overlay on {self.target} is still mounted")
+        drop_receipts(host, self.target)
         if not self.lazy:
             return ""
         holders = host.kernel.holders([mount])
@@ -118,6 +120,7 @@ class UnmountWithTool(Step):
             raise ToolFailed(
                 f"`{' '.join(self.argv)}` exited 0, but its overlay is still on {self.target}", argv=self.argv, status=0
             )
+        drop_receipts(host, self.target)
         return f"the old view of {self.target} is still used by {name_holders(holders)}" if holders else ""
 
 

@@ -50,7 +50,8 @@ def test_a_dry_run_says_what_and_changes_nothing(cli: Cli, tool: str) -> None:
     said = cli("reset", "--dry-run")
     assert "/usr/bin/old" in said.out.partition(", and remove /usr/bin/new, which the base does not have")[0]
     assert "note: 2 changes are undone" in said.out
-    (step,) = cli("reset", "--dry-run", "--json").document("plan")["steps"]
+    step, forgotten = cli("reset", "--dry-run", "--json").document("plan")["steps"]
+    assert (forgotten["step"], forgotten["paths"]) == ("settle-receipts", ["bin/new"])
     assert (step["step"], step["added"], step["changed"][0]) == ("restore-paths", ["bin/new"], "bin/old")
     assert set(step["changed"][1:]) <= {"."}  # its time stamp is that of the upper
     assert names(cli) == {"old", "new"}
@@ -94,3 +95,21 @@ def test_fresh_is_not_for_a_persistent_overlay(cli: Cli) -> None:
     cli("enable", "--yes", "--persistent")
     said = cli("reset", "--fresh", "--yes")
     assert (said.status, "undo them in place with `ovlay reset`" in said.err) == (5, True)
+
+
+def test_what_was_placed_is_forgotten_with_it(cli: Cli, tool: str) -> None:
+    from ovlay.overlay import open_overlay
+    from ovlay.receipts import read_receipts
+
+    def known() -> set[str]:
+        return set(read_receipts(cli.host, open_overlay("fake", host=cli.host).status()))
+
+    cli("enable", "--yes")
+    for name in ("one", "two"):
+        cli("install", "--yes", tool, f"/usr/bin/{name}")
+    assert known() == {"bin/one", "bin/two"}
+    cli("revert", "--yes", "/usr/bin/one")
+    assert known() == {"bin/two"}
+    cli("unmount", "--yes")
+    cli("enable", "--yes")
+    assert known() == set()
