@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from ovlay.host import Finished, Host
+from ovlay.command import Finished
+from ovlay.host import Host
 from ovlay.kernel import Kernel
 from ovlay.kernel.holders import Users
 from ovlay.kernel.mountinfo import parse_mountinfo

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ovlay.errors import StateForbids
-from ovlay.host import Finished
+from ovlay.command import Finished
 from ovlay.model import AnomalyKind, Owner
 from ovlay.plan.plan import Plan
 from ovlay_backends.bootc import BootcBackend
