@@ -225,8 +225,8 @@ class Backend(abc.ABC):
 
     def refuse_covered(self, status: Status) -> None:
         """Raise `StateForbids` where the overlay is not what the target shows, because something lies over it."""
-        overlay, top = status.overlay, status.stack[-1]
-        if overlay is None or top.mount_id == overlay.mount_id:
+        overlay = status.overlay
+        if overlay is None or (top := status.stack[-1]).mount_id == overlay.mount_id:
             return
         raise StateForbids(
             f"the {status.mode} overlay on {self.target} lies under another mount ({top.source})",
