@@ -164,7 +164,7 @@ def _line(text: str) -> list[Any] | None:
 
 
 def _are(values: list[Any], kinds: tuple[Any, ...]) -> bool:
-    return len(values) == len(kinds) and all(map(isinstance, values, kinds))  # type: ignore[arg-type]
+    return len(values) == len(kinds) and all(map(isinstance, values, kinds))
 
 
 def _receipt(row: list[Any], origins: list[list[Any]]) -> Receipt | None:

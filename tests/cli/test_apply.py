@@ -51,8 +51,13 @@ def test_a_question_is_asked_once(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> 
     from ovlay.cli.terminal import Terminal
 
     asked: list[str] = []
+
+    def ask(_: Terminal, question: str) -> bool:
+        asked.append(question)
+        return True
+
     monkeypatch.setattr(Terminal, "can_ask", True)
-    monkeypatch.setattr(Terminal, "ask", lambda _, question: not asked.append(question))
+    monkeypatch.setattr(Terminal, "ask", ask)
     said = cli("apply", "--enable", manifest(cli, TOOL))
     assert (said.status, asked) == (0, ["Proceed?"])
     assert "place text at /usr/bin/tool" in said.err

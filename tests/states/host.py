@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from ovlay.command import Finished
 from ovlay.host import Host
 from ovlay.kernel import Kernel
 from ovlay.kernel.holders import Users
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
+    from ovlay.command import Finished
     from ovlay.kernel import Mount, MountTable, Views
     from ovlay.model import Access, Backing, Holder
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ovlay.errors import StateForbids
 from ovlay.command import Finished
+from ovlay.errors import StateForbids
 from ovlay.model import AnomalyKind, Owner
 from ovlay.plan.plan import Plan
 from ovlay_backends.bootc import BootcBackend
