@@ -22,6 +22,21 @@ TOOL = """\
 echo "hello, I run from $0"
 """
 
+MANIFEST = """\
+schema = 1
+target = "{target}"
+
+[[file]]
+path = "{target}/bin/hello"
+source = "hello"
+mode = "0755"
+
+[[file]]
+path = "{target}/lib/hello.conf"
+text = "greeting = hello\\n"
+"""
+EDITED = "greeting = moin\n"
+
 BASE = {"bin/true": "#!/bin/sh\nexit 0\n", "lib/os-release": 'ID=demo\nVERSION_ID="1"\n'}
 """What is in the throw-away /usr to begin with."""
 
@@ -110,17 +125,73 @@ def tell(overlay: Overlay, scratch: str) -> Iterator[Scene | Change]:
     for change in changes:
         yield Change(change.path, tuple(change.aspects))
 
+    manifest = os.path.join(scratch, "hotfix.toml")
+    yield from _declare(overlay, manifest)
+
     gone = overlay.unmount()
     _demand(gone.changed and not overlay.status().active, "the overlay is still there after unmount")
     yield Scene("Unmount. The layer goes, and the changes with it.", "ovlay unmount", (*plan_lines(gone.plan),))
 
+    back = overlay.apply([manifest], enable=True)
+    _demand(_read(os.path.join(there, "lib/hello.conf")) == EDITED, "what was captured did not come back")
+    _demand(overlay.drift([manifest]).clean, "something is not as declared after it came back")
+    yield Scene(
+        "Apply to a fresh layer, as after a reboot. All of it comes back.",
+        "ovlay apply --enable hotfix.toml",
+        (*plan_lines(back.plan), *back.told),
+    )
+    overlay.unmount()
+
     left = compare(before, scan_tree(there, permissions=permissions))
     _demand(not left, f"this is left: {left}")
     yield Scene(
-        "Gone: the image is as it was, to the byte.",
+        "Unmounted once more: the image is as it was, to the byte.",
         f"ls {target}/bin",
         tuple(sorted(os.listdir(os.path.join(there, "bin")))),
     )
+
+
+def _declare(overlay: Overlay, manifest: str) -> Iterator[Scene]:
+    """The act with a manifest: apply, drift, capture."""
+    from ovlay.cli.drift import listing as deviations
+
+    text = MANIFEST.format(target=overlay.target)
+    with open(manifest, "w", encoding="utf-8") as stream:
+        stream.write(text)
+    yield Scene("Declare. A manifest says what is to be there, and lasts.", "cat hotfix.toml", (*text.splitlines(),))
+
+    applied = overlay.apply([manifest])
+    _demand(len(applied.plan.steps) == 1 and not applied.conflicts, "the manifest was not applied")
+    _demand(overlay.drift([manifest]).clean, "something is not as declared")
+    yield Scene(
+        "Apply. What is so already is left alone, and the rest is placed.",
+        "ovlay apply hotfix.toml",
+        (*plan_lines(applied.plan), *applied.told),
+    )
+
+    settings = f"{overlay.target}/lib/hello.conf"
+    with open(overlay.host.path(settings), "w", encoding="utf-8") as stream:
+        stream.write(EDITED)
+    drift = overlay.drift([manifest])
+    _demand(not drift.clean, "an edit was not noticed")
+    yield Scene(
+        "Drift. What somebody changed by hand is told, and no apply takes it.",
+        f"echo '{EDITED.strip()}' >{settings}; ovlay drift hotfix.toml",
+        tuple(deviations(drift)),
+    )
+
+    captured = overlay.capture(to=manifest)
+    _demand(overlay.drift([manifest]).clean, "what was captured is not declared")
+    yield Scene(
+        "Capture. What was changed by hand is declared from now on.",
+        "ovlay capture --to hotfix.toml",
+        (*plan_lines(captured.plan), *captured.told),
+    )
+
+
+def _read(path: str) -> str:
+    with open(path, encoding="utf-8") as stream:
+        return stream.read()
 
 
 def _status_lines(overlay: Overlay) -> tuple[str, ...]:

@@ -75,6 +75,42 @@ def test_the_shell_runs(tmp_path: Path) -> None:
             SimulatedHost(str(tmp_path / "scratch")).close()
 
 
+def test_what_is_declared_in_the_readme(tmp_path: Path) -> None:
+    """Every line does what its comment says, as root on a host of the driver fake."""
+    ((name, manifest),) = re.findall(r"<!-- declared: (\S+) -->\n```toml\n(.*?)```", PAGES[0].read_text(), re.S)
+    ((_, commands),) = blocks("declare")
+    usr = tmp_path / "scratch/usr"
+    (usr / "bin").mkdir(parents=True)
+    (usr / "lib").mkdir()
+    (usr / "bin/goodbye").write_text("#!/bin/sh\n")
+    (tmp_path / "hello").write_text("#!/bin/sh\necho hello\n")
+    (tmp_path / name).write_text(manifest)
+
+    def ovlay(line: str) -> subprocess.CompletedProcess[str]:
+        verb, *words = line.partition("#")[0].removeprefix("sudo ").split()[1:]
+        root = ["--backend", "fake", "--root", str(tmp_path / "scratch")]
+        return run([sys.executable, "-m", "ovlay", *root, verb, "--yes", *words], tmp_path)
+
+    try:
+        for line in commands.splitlines():
+            done = ovlay(line)
+            assert done.returncode == (1 if "exit status 1" in line else 0), done.stdout + done.stderr
+            if "--enable" in line:
+                assert (usr / "lib/hello.conf").read_text() == "greeting = hello\n"
+                assert (usr / "bin/hello").exists()
+                assert not (usr / "bin/goodbye").exists()
+            if "nothing:" in line:
+                assert "everything is as declared" in done.stdout
+            if "nowhere" in line:
+                assert done.stdout == ""
+                (usr / "lib/hello.conf").write_text("greeting = moin\n")
+                assert ovlay("ovlay apply hotfix.toml").returncode == 5
+        assert "hotfix.files/usr/lib/hello.conf" in (tmp_path / name).read_text()
+        assert ovlay("ovlay drift hotfix.toml").returncode == 0
+    finally:
+        SimulatedHost(str(tmp_path / "scratch")).close()
+
+
 def test_the_tests_that_use_the_fixture_pass(tmp_path: Path) -> None:
     shown = files("testing.md")
     assert shown
@@ -116,6 +152,7 @@ def plain(transcript: str) -> list[str]:
         text = re.sub(r"\b[0-9a-f]{8}-\d+\b", "NUMBER", text)
         text = re.sub(r" of at most \d+ MiB", "", text)
         text = re.sub(r"[\d.]+ (bytes|[KMGT]iB)", "SIZE", text)
+        text = re.sub(r"\d{4}-\d\d-\d\dT[\d:]+Z", "TIME", text)
         text = re.sub(r"\(\w+, in memory\)", "(in memory)", text)
         lines.append(re.sub(r"^(  base      directory).*", r"\1", text))
     return lines
