@@ -29,6 +29,14 @@ class Outcome(NamedTuple):
     retired: tuple[Retired, ...] = ()
     needed: tuple[str, ...] = ()
 
+    def followed_by(self, second: Outcome) -> Outcome:
+        """Both as one: what was done first, and what came after it."""
+        from ovlay.plan.plan import Plan
+
+        warnings = (*self.plan.warnings, *(text for text in second.plan.warnings if text not in self.plan.warnings))
+        plan = Plan((*self.plan.steps, *second.plan.steps), second.plan.reason, warnings)
+        return second._replace(plan=plan, changed=self.changed or second.changed, told=(*self.told, *second.told))
+
 
 def carry_out(
     host: Host,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ovlay.carrying import Outcome, carry_out
 from ovlay.errors import InvalidInput
-from ovlay.model import Mode
+from ovlay.model import Mode, Persistence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -142,7 +142,6 @@ class Overlay:
         """
         if not fresh:
             return carry_out(self.host, self.backend.plan_reset, confirm)
-        from ovlay.plan.plan import Plan
 
         mode = self.status().mode
         gone = carry_out(self.host, lambda: self.backend.plan_reset(fresh=True), confirm)
@@ -153,8 +152,7 @@ class Overlay:
         except BaseException as error:
             error.add_note(f"the old overlay is gone from {self.target}; `ovlay enable` puts a new one there")
             raise
-        plan = Plan((*gone.plan.steps, *again.plan.steps), again.plan.reason, gone.plan.warnings)
-        return Outcome(plan, changed=True, told=(*gone.told, *again.told))
+        return gone.followed_by(again)
 
     def leftovers(self) -> Salvage:
         """What earlier overlays left on the disk, compared with the base; changes nothing.
@@ -272,10 +270,19 @@ class Overlay:
         Raises `NotActive`, `InvalidManifest`, `StateForbids`, `NoSpace`, `NotPermitted`, `Conflict`. What was placed
         before something went wrong stays, and the next call goes on from there.
         """
+        from ovlay.manifest.declaring import declare
         from ovlay.manifest.finding import Readings
 
         made: list[Application] = []
         readings = Readings()
+        first: Outcome | None = None
+        if enable and not self.status().active:
+            declared = declare(self.backend, manifests, user=user) if declared is None else declared
+            if declared.mode is not None and declared.mode.persistence is Persistence.PERSISTENT:
+                # What is in it comes back with it, and has to be seen before anything is planned.
+                first = self.enable(declared.mode, confirm=confirm)
+                if not first.changed:
+                    return first
 
         def make() -> Plan:
             ways = {"enable": enable, "force": force, "triggers": triggers, "user": user, "quick": True}
@@ -283,6 +290,7 @@ class Overlay:
             return made[-1].plan
 
         outcome = carry_out(self.host, make, confirm, afterwards=lambda: made[-1].settle(self.backend))
+        outcome = outcome if first is None else first.followed_by(outcome)
         last = made[-1]
         needed = () if triggers else tuple(step.describe() for step in last.triggers)
         conflicts = () if force else last.conflicts

@@ -306,3 +306,16 @@ def test_where_nothing_changed_nothing_is_compared(case: Case, monkeypatch: pyte
                 case.apply()
             patch.setattr("ovlay.manifest.apply.compare", fail)
             case.apply()
+
+
+def test_what_comes_back_with_a_persistent_overlay_is_seen_first(case: Case) -> None:
+    """Its earlier changes are somebody's work: nothing is planned before they are in sight."""
+    entry = '[[file]]\npath = "/usr/bin/old"\ntext = "declared"\n'
+    case.manifest.write_text(f'schema = 1\n[overlay]\npersistence = "persistent"\n{entry}')
+    assert case.apply().changed
+    case.at("bin/old").write_text("by hand")
+    case.overlay.unmount()
+    assert case.at("bin/old").read_text() == "old\n"
+    outcome = case.apply()
+    assert [finding.path for finding in outcome.conflicts] == ["bin/old"]
+    assert case.at("bin/old").read_text() == "by hand"
