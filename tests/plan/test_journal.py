@@ -1,0 +1,192 @@
+"""What a killed ovlay leaves, and what the next one makes of it: the journal, its own files, and what was placed."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+import ovlay
+from ovlay.lock import TOOL, is_locked
+from ovlay.model import AnomalyKind
+from ovlay.plan.journal import Record, journal_path, journalled
+from ovlay.plan.recovery import recover
+from ovlay.plan.sharing import TEMPORARY
+from ovlay.simulated import SimulatedHost
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from ovlay.host import Host
+    from ovlay.plan.plan import Plan
+
+
+@pytest.fixture
+def sealed(tmp_path: Path) -> Iterator[ovlay.Overlay]:
+    """A simulated host with no overlay."""
+    with SimulatedHost(str(tmp_path / "host")) as host:
+        yield ovlay.open("fake", host=host)
+
+
+@pytest.fixture
+def overlay(sealed: ovlay.Overlay) -> ovlay.Overlay:
+    """A simulated host with an overlay."""
+    sealed.enable()
+    os.makedirs(sealed.host.path("/usr/bin"), exist_ok=True)
+    return sealed
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A file to be placed."""
+    path = tmp_path / "source"
+    path.write_text("new\n")
+    return path
+
+
+def begin(host: Host, plan: Plan, steps: int) -> None:
+    """Leave a journal as a process that was killed after so many steps had begun leaves it."""
+    with journalled(host, plan) as began:
+        for step in plan.steps[:steps]:
+            began(step)
+        text = host.read(journal_path(host))
+    assert text is not None
+    host.write(journal_path(host), text)
+
+
+def kinds(overlay: ovlay.Overlay) -> set[AnomalyKind]:
+    return {anomaly.kind for anomaly in overlay.status().anomalies}
+
+
+def test_a_journal_is_there_for_as_long_as_a_plan_runs(overlay: ovlay.Overlay) -> None:
+    host, plan = overlay.host, overlay.backend.plan_unmount(lazy=False)
+    with journalled(host, plan) as began:
+        began(plan.steps[0])
+        record = Record.parse(host.read(journal_path(host)) or "")
+        assert record is not None
+        assert (record.steps, record.begun, record.first) == (plan.steps, 1, plan.steps[0].describe())
+    assert not host.exists(journal_path(host))
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"plan": 1}\n', "[]\n", "null\n", '{"plan": {}, "litter": 3}\n'])
+def test_a_journal_that_was_not_written_to_its_end_says_nothing(overlay: ovlay.Overlay, text: str) -> None:
+    overlay.host.write(journal_path(overlay.host), text)
+    assert Record.parse(text) is None
+    assert AnomalyKind.INTERRUPTED in kinds(overlay)
+    with overlay.host.lock():
+        assert recover(overlay.host) == ()
+    assert not overlay.host.exists(journal_path(overlay.host))
+
+
+def test_status_tells_of_a_change_that_was_cut_off(overlay: ovlay.Overlay) -> None:
+    begin(overlay.host, overlay.backend.plan_unmount(lazy=False), 1)
+    found = next(each for each in overlay.status().anomalies if each.kind is AnomalyKind.INTERRUPTED)
+    assert "in the middle of: unmount the overlay on /usr" in found.detail
+    assert "next change" in found.remedy
+
+
+def test_status_tells_of_another_one_at_work_and_waits_for_nobody(overlay: ovlay.Overlay, tmp_path: Path) -> None:
+    begin(overlay.host, overlay.backend.plan_unmount(lazy=False), 1)
+    other = ovlay.open("fake", root=tmp_path / "host")
+    with other.host.lock():
+        assert is_locked(overlay.host)
+        assert AnomalyKind.AT_WORK in kinds(overlay)
+        assert AnomalyKind.INTERRUPTED not in kinds(overlay)
+        assert not {AnomalyKind.AT_WORK, AnomalyKind.INTERRUPTED} & kinds(other)  # it is that one itself
+    assert not is_locked(overlay.host)
+
+
+def test_what_was_being_taken_away_goes(overlay: ovlay.Overlay) -> None:
+    begin(overlay.host, overlay.backend.plan_unmount(lazy=False), 1)
+    told = overlay.enable().told
+    assert any("ended what was begun: unmount" in line for line in told)
+    assert overlay.status().active
+    assert overlay.changes().changes == ()
+
+
+def test_what_was_being_put_up_is_taken_back(sealed: ovlay.Overlay) -> None:
+    overlay = sealed
+    plan = overlay.backend.plan_enable(ovlay.Mode())
+    begin(overlay.host, plan, len(plan.steps) - 1)
+    for step in plan.steps[:-1]:
+        step.run(overlay.host)
+    with overlay.host.lock():
+        told = recover(overlay.host)
+    assert all("took back" in line for line in told)
+    assert len(told) == len(plan.steps) - 1
+    overlay.enable()
+    assert overlay.status().active
+
+
+def test_what_ovlay_was_writing_for_itself_is_removed(overlay: ovlay.Overlay) -> None:
+    host = overlay.host
+    left = [f"{host.state_dir}/journal.ovlay-12-0123abcd", f"{host.state_dir}/receipts/usr.jsonl.ovlay-1-ffffffff"]
+    host.make_private_directory(f"{host.state_dir}/receipts")
+    for path in left:
+        host.write(path, "half")
+    host.write(f"{host.state_dir}/mine.ovlay-text", "not of that kind")
+    with host.lock():
+        recover(host)
+    assert not any(map(host.exists, left))
+    assert host.exists(f"{host.state_dir}/mine.ovlay-text")
+
+
+def test_a_file_that_was_being_placed_is_removed(overlay: ovlay.Overlay, source: Path) -> None:
+    host = overlay.host
+    plan = overlay.backend.plan_install([ovlay.InstallFile(str(source), "/usr/bin/new")])
+    begin(host, plan, 1)
+    stray = host.path(f"/usr/bin/{TEMPORARY}0123456789abcdef")
+    other = host.path(f"/usr/bin/{TEMPORARY}of-somebody")
+    for path in (stray, other):
+        with open(path, "w") as stream:
+            stream.write("half")
+    with host.lock():
+        assert recover(host) == (f"removed /usr/bin/{TEMPORARY}0123456789abcdef, which was being written",)
+    assert not os.path.exists(stray)
+    assert os.path.exists(other)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_receipt_says_what_came_of_what_was_intended(overlay: ovlay.Overlay, source: Path, there: bool) -> None:  # noqa: FBT001
+    from ovlay.receipts import book_path, read_book
+
+    host = overlay.host
+    overlay.install_file(source, "/usr/bin/other")
+    plan = overlay.backend.plan_install([ovlay.InstallFile(str(source), "/usr/bin/new")])
+    overlay.install_files([ovlay.InstallFile(str(source), "/usr/bin/new")])
+    book = book_path(host, "/usr", durable=False)
+    rows = (host.read(book) or "").splitlines()
+    cut = [row.replace('["p", "bin/new"', '["i", "bin/new"') for row in rows]
+    begun = [row for row in rows if row.startswith('["o"')]
+    host.write(book, "\n".join([cut[0], json.dumps(["b", ""]), *begun, *cut[1:]]) + "\n", mode=0o600)
+    if not there:
+        os.unlink(host.path("/usr/bin/new"))
+    assert read_book(host, overlay.status()).unfinished
+    assert read_book(host, overlay.status()).receipts["bin/new"].pending
+    begin(host, plan, 1)
+    with host.lock():
+        recover(host)
+    found = read_book(host, overlay.status())
+    assert not found.unfinished
+    assert ("bin/new" in found.receipts) is there
+    assert not any(receipt.pending for receipt in found.receipts.values())
+
+
+def test_a_tool_that_outlived_its_ovlay_is_waited_for(overlay: ovlay.Overlay) -> None:
+    import fcntl
+
+    host = overlay.host
+    host.patience = 0.5
+    told: list[str] = []
+    host.listener = told.append
+    path = host.path(f"{host.state_dir}/{TOOL}")
+    with open(path, "w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        with pytest.raises(ovlay.Busy, match="a host tool"):
+            overlay.enable()
+        assert told == ["waiting for a host tool that was started by an ovlay which was killed to end"]
+    overlay.enable()
+    assert not os.path.exists(path)
