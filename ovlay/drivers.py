@@ -2,58 +2,47 @@
 
 Drivers are entry points in the group ``ovlay.backends``. stevedore keeps a cache of entry points below the user's
 cache directory, and reads it without looking at who owns it; and it compares time stamps, which ostree sets to 0. So
-the list comes from `importlib.metadata` itself each time, and the cache is neither read nor written.
+the list is read from where the installers wrote it each time, and the cache is neither read nor written.
+
+As long as everything is installed in plain directories and can be imported, stevedore itself is not imported: that
+takes longer than to ask all drivers. Where it is not so, it is asked, and says what is wrong.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
-from stevedore.extension import ExtensionManager
-
+from ovlay.entry_points import read_points
 from ovlay.errors import NoDriver
 from ovlay.model import Probe
 
 if TYPE_CHECKING:
-    from stevedore.extension import Extension
+    from collections.abc import Iterable
 
     from ovlay.backend import Backend
+    from ovlay.entry_points import Point
     from ovlay.host import Host
 
 GROUP = "ovlay.backends"
 
 
-class _Manager(ExtensionManager):  # type: ignore[type-arg, unused-ignore]
-    """stevedore's manager without its cache."""
-
-    def __init__(self, name: str | None) -> None:
-        self._wanted = name
-        self.failures: list[tuple[str, BaseException]] = []
-        super().__init__(GROUP, invoke_on_load=False, on_load_failure_callback=self._failed)
-
-    def list_entry_points(self) -> list[importlib.metadata.EntryPoint]:
-        found = importlib.metadata.entry_points(group=GROUP)
-        return [point for point in found if self._wanted is None or point.name == self._wanted]
-
-    def _failed(self, manager: Any, entry_point: importlib.metadata.EntryPoint, error: BaseException) -> None:
-        self.failures.append((entry_point.name, error))
-
-
 def driver_names() -> tuple[str, ...]:
     """The names of all installed drivers, sorted; none is loaded."""
-    return tuple(sorted({point.name for point in importlib.metadata.entry_points(group=GROUP)}))
+    points = read_points(GROUP)
+    if points is None:
+        import importlib.metadata
+
+        return tuple(sorted({point.name for point in importlib.metadata.entry_points(group=GROUP)}))
+    return tuple(sorted({point.name for point in points}))
 
 
 def load_driver(name: str) -> type[Backend]:
     """The driver with this name; raises `NoDriver` where none has it, or where it cannot be imported."""
-    manager = _Manager(name)
-    loaded = [extension.plugin for extension in manager]
+    loaded, failures = _loaded(name)
     if loaded:
-        driver: type[Backend] = loaded[0]
-        return driver
-    if manager.failures:
-        raise NoDriver(f"the driver {name!r} cannot be loaded: {manager.failures[0][1]}") from manager.failures[0][1]
+        return loaded[0][1]
+    if failures:
+        raise NoDriver(f"the driver {name!r} cannot be loaded: {failures[0][1]}") from failures[0][1]
     import difflib
 
     close = difflib.get_close_matches(name, driver_names(), 1)
@@ -65,9 +54,51 @@ def load_driver(name: str) -> type[Backend]:
 
 def load_drivers() -> tuple[tuple[type[Backend], ...], tuple[tuple[str, str], ...]]:
     """All drivers that can be loaded, sorted by name, and the name and reason of those that cannot."""
-    manager = _Manager(None)
-    extensions: list[Extension[Any]] = sorted(manager, key=lambda extension: extension.name)
-    return tuple(extension.plugin for extension in extensions), tuple((n, str(e)) for n, e in manager.failures)
+    loaded, failures = _loaded(None)
+    return tuple(driver for _, driver in sorted(loaded, key=_by_name)), tuple((n, str(e)) for n, e in failures)
+
+
+def _by_name(pair: tuple[str, type[Backend]]) -> str:
+    return pair[0]
+
+
+def _loaded(name: str | None) -> tuple[list[tuple[str, type[Backend]]], list[tuple[str, BaseException]]]:
+    """The drivers with their names, or the one of this name, and why the others cannot be loaded."""
+    points = read_points(GROUP)
+    wanted = [point for point in points or () if name is None or point.name == name]
+    if wanted and (loaded := _plainly_loaded(wanted)) is not None:
+        return loaded, []
+    return _loaded_by_stevedore(name)
+
+
+def _plainly_loaded(points: Iterable[Point]) -> list[tuple[str, type[Backend]]] | None:
+    try:
+        return [(point.name, point.load()) for point in points]
+    except Exception:  # of any kind: it is raised again where it is told
+        return None
+
+
+def _loaded_by_stevedore(
+    name: str | None,
+) -> tuple[list[tuple[str, type[Backend]]], list[tuple[str, BaseException]]]:
+    import importlib.metadata
+
+    from stevedore.extension import ExtensionManager
+
+    failures: list[tuple[str, BaseException]] = []
+
+    def failed(_: Any, entry_point: importlib.metadata.EntryPoint, error: BaseException) -> None:
+        failures.append((entry_point.name, error))
+
+    class Manager(ExtensionManager):  # type: ignore[type-arg, unused-ignore]
+        """stevedore's manager without its cache."""
+
+        def list_entry_points(self) -> list[importlib.metadata.EntryPoint]:
+            found = importlib.metadata.entry_points(group=GROUP)
+            return [point for point in found if name is None or point.name == name]
+
+    manager = Manager(GROUP, invoke_on_load=False, on_load_failure_callback=failed)
+    return [(extension.name, extension.plugin) for extension in manager], failures
 
 
 def probe_all(host: Host, target: str) -> tuple[tuple[str, Probe], ...]:

@@ -24,7 +24,7 @@ LAYERS = (
     ("ovlay.plan",),
     ("ovlay.files.installing", "ovlay.uppers"),
     ("ovlay.survey", "ovlay.changes"),
-    ("ovlay.backend", "ovlay.simulated", "ovlay.config"),
+    ("ovlay.backend", "ovlay.simulated", "ovlay.config", "ovlay.entry_points"),
     ("ovlay.drivers", "ovlay.holders", "ovlay.salvage", "ovlay.services"),
     ("ovlay.manifest", "ovlay.carrying"),
     ("ovlay.services.guard",),

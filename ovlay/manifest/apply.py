@@ -2,36 +2,25 @@
 
 from __future__ import annotations
 
-import posixpath
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from ovlay.errors import NoSpace, StateForbids
-from ovlay.manifest.compare import compare
-from ovlay.manifest.document import Kind
 from ovlay.manifest.finding import Comparison, Finding, Readings, State
 from ovlay.manifest.seal import is_sealed, seal
 from ovlay.model import AnomalyKind, Mode, Persistence
-from ovlay.plan.linking import PlaceLink
-from ovlay.plan.placing import PlaceFile
 from ovlay.plan.plan import Plan
-from ovlay.plan.removing import RemovePath, RemoveStrays
-from ovlay.plan.restoring import RestorePaths
-from ovlay.plan.settling import AdjustAttributes, MakeDirectory, SettleReceipts
 from ovlay.receipts import Journal, is_durable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from ovlay.backend import Backend
-    from ovlay.host import Host
     from ovlay.manifest.document import Declared, Retired
-    from ovlay.manifest.items import Item
     from ovlay.model import Status
     from ovlay.plan.step import Step
     from ovlay.plan.triggering import RunTrigger
 
-_OPEN = (State.MISSING, State.DIFFERS)
 _DONE = "everything is as declared"
 _SPARE = 1 << 20  # bytes that stay free: directories and attributes take room too
 
@@ -101,6 +90,9 @@ def prepare(
     status, began = backend.status(), time.time_ns()
     if quick and status.overlay is not None and is_sealed(backend.host, status, declared):
         return Application(Plan(reason=_DONE), Comparison(backend.target, ()), declared)
+    from ovlay.manifest.compare import compare
+    from ovlay.manifest.stepping import Steps
+
     first: tuple[Step, ...] = ()
     warnings: tuple[str, ...] = ()
     if status.overlay is None and enable:
@@ -113,7 +105,7 @@ def prepare(
         durable = is_durable(status)
     comparison = compare(backend, declared, bare=bool(first), readings=readings)
     mount_id = 0 if status.overlay is None else status.overlay.mount_id
-    work = _Steps(backend.host, backend.target, mount_id, durable=durable, force=force)
+    work = Steps(backend.host, backend.target, mount_id, durable=durable, force=force)
     steps = work.of(comparison)
     _demand_space(status, steps, comparison)
     needed = _triggers(backend, work.touched) if steps else ()
@@ -152,6 +144,9 @@ def _demand_uncovered(status: Status) -> None:
 
 def _demand_space(status: Status, steps: Sequence[Step], comparison: Comparison) -> None:
     """Raise `NoSpace` where the files would not fit; what takes the place of an older one needs only what it grew."""
+    from ovlay.manifest.document import Kind
+    from ovlay.plan.placing import PlaceFile
+
     needed = sum(step.size for step in steps if isinstance(step, PlaceFile))
     freed = sum(
         finding.receipt.size
@@ -164,88 +159,3 @@ def _demand_space(status: Status, steps: Sequence[Step], comparison: Comparison)
             f"{status.target}",
             remedy="make room there, or give the overlay a larger filesystem",
         )
-
-
-class _Steps:
-    """Makes the steps. What goes comes first, since that makes room; then what comes, outermost first."""
-
-    def __init__(self, host: Host, target: str, mount_id: int, *, durable: bool, force: bool) -> None:
-        self._owner = host.default_owner
-        self._target = target
-        self._mount = mount_id
-        self._durable = durable
-        self._force = force
-        self._missing: set[str] = set()
-        self.touched: list[str] = []
-
-    def of(self, comparison: Comparison) -> tuple[Step, ...]:
-        """The steps for all that is not in conflict, or for everything with force."""
-        target, mount, durable = self._target, self._mount, self._durable
-        self._missing = set(comparison.missing)
-        wanted = [(finding, self._state(finding)) for finding in comparison.findings]
-        back = [finding for finding, state in wanted if state is State.LEFTOVER]
-        steps: list[Step] = []
-        if comparison.strays:
-            steps.append(RemoveStrays(target, mount, comparison.strays, durable))
-        steps += self._taken_back(back)
-        for finding, state in wanted:
-            if state in _OPEN and finding.item is not None:
-                self.touched.append(finding.path)
-                steps += self._made_so(finding, finding.item)
-        return tuple(steps)
-
-    def _state(self, finding: Finding) -> State:
-        if finding.state is State.CONFLICT and self._force and finding.forced is not None:
-            return finding.forced
-        return finding.state
-
-    def _taken_back(self, findings: Sequence[Finding]) -> Iterator[Step]:
-        if not findings:
-            return
-        self.touched += [finding.path for finding in findings]
-        added = {finding.path for finding in findings if finding.there is None}
-        changed = tuple(finding.path for finding in findings if finding.there is not None)
-        roots = tuple(path for path in sorted(added) if posixpath.dirname(path) not in added)
-        yield RestorePaths(self._target, self._mount, roots, changed, self._durable)
-        paths = tuple(finding.path for finding in findings)
-        yield SettleReceipts(self._target, self._mount, paths, self._durable)
-
-    def _made_so(self, finding: Finding, item: Item) -> Iterator[Step]:
-        path, target, mount, durable = item.path, self._target, self._mount, self._durable
-        base, manifest, name = finding.base, item.origin.file, item.origin.name
-        mode, uid, gid, label = item.mode, item.uid, item.gid, item.label
-        if item.kind is Kind.ABSENT:
-            yield RemovePath(target, mount, path, durable, base, manifest, name)
-            return
-        yield from self._leading(item)
-        if finding.only_attributes:
-            sha256 = finding.sha256
-            yield AdjustAttributes(target, mount, path, mode, uid, gid, label, durable, sha256, base, manifest, name)
-            return
-        if finding.there is not None and (finding.there == "directory") != (item.kind is Kind.DIRECTORY):
-            yield RemovePath(target, mount, path, durable, base, manifest, name)
-        if item.kind is Kind.DIRECTORY:
-            yield MakeDirectory(target, mount, path, mode, uid, gid, label, durable, base, manifest, name)
-        elif item.kind is Kind.SYMLINK:
-            yield PlaceLink(target, mount, path, item.to or "", uid, gid, label, durable, base, manifest, name)
-        else:
-            source, stamp = item.source or "", item.stamp or ()
-            yield PlaceFile(
-                source, target, mount, path, item.size, item.sha256, mode, uid, gid, durable,
-                item.text, stamp, label, base, manifest, name,
-            )  # fmt: skip
-
-    def _leading(self, item: Item) -> Iterator[Step]:
-        """The directories on the way that are not there, outermost first."""
-        if not self._missing:
-            return
-        parts = item.path.split("/")
-        for count in range(1, len(parts)):
-            path = "/".join(parts[:count])
-            if path in self._missing:
-                self._missing.remove(path)
-                origin = item.origin
-                yield MakeDirectory(
-                    self._target, self._mount, path, 0o755, *self._owner, None, self._durable,
-                    None, origin.file, origin.name,
-                )  # fmt: skip

@@ -285,7 +285,7 @@ def test_where_nothing_changed_nothing_is_compared(case: Case, monkeypatch: pyte
         raise AssertionError("it was compared")
 
     with monkeypatch.context() as patch:
-        patch.setattr("ovlay.manifest.apply.compare", fail)
+        patch.setattr("ovlay.manifest.compare.compare", fail)
         assert case.apply().plan.reason == "everything is as declared"
         for change in (
             lambda: case.at("share/tree/one").write_text("x"),
@@ -304,7 +304,7 @@ def test_where_nothing_changed_nothing_is_compared(case: Case, monkeypatch: pyte
             time.sleep(0.05)
             for _ in range(2):
                 case.apply()
-            patch.setattr("ovlay.manifest.apply.compare", fail)
+            patch.setattr("ovlay.manifest.compare.compare", fail)
             case.apply()
 
 
