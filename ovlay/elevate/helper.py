@@ -12,11 +12,12 @@ import contextlib
 import os
 import signal
 import socket
+import stat
 from typing import TYPE_CHECKING, Any
 
 from ovlay.elevate.calls import perform
 from ovlay.elevate.wire import Wire
-from ovlay.errors import Conflict, InvalidInput, NotPermitted, OvlayError
+from ovlay.errors import Conflict, InvalidInput, NotPermitted, OvlayError, ToolFailed
 from ovlay.host import Host
 
 if TYPE_CHECKING:
@@ -65,14 +66,16 @@ def serve(wire: Wire) -> None:
 
     try:
         wire.send({"hello": __version__, "uid": os.geteuid()})
-        request, files = wire.receive()
-        for file in files:
-            os.close(file)
         try:
+            request, files = wire.receive()
+            for file in files:
+                os.close(file)
             outcome = _carry_out(wire, request)
             _be_deaf()  # it is done, and is told
             answer = {"outcome": outcome_document(outcome)}
-        except (OvlayError, OSError, KeyboardInterrupt) as error:
+        except EOFError:
+            return
+        except (Exception, KeyboardInterrupt) as error:
             answer = {"error": error_document(error)}
         wire.send(answer)
     except (EOFError, OSError):
@@ -116,7 +119,10 @@ def _driver(name: str, host: Host, target: str) -> Backend:
             f"{name} is not a driver of ovlay itself, and root does not run others for a user",
             remedy="run it as root",
         )
-    found = getattr(import_module(module), attribute, None)
+    try:
+        found = getattr(import_module(module), attribute, None)
+    except ImportError:
+        found = None
     if not isinstance(found, type) or not issubclass(found, Backend):
         raise InvalidInput(f"{name} is not a driver")
     driver = found(host, checked_target(target))
@@ -140,6 +146,8 @@ class RemoteSources(Host):
         try:
             if reply.get("opened") is not True or len(files) != 1:
                 raise raised(reply.get("error"))
+            if not stat.S_ISREG(os.fstat(files[0]).st_mode):  # what the user's process looked at is not known here
+                raise InvalidInput(f"{path} is not a regular file", remedy="give a regular file")
             yield files[0]
         finally:
             for file in files:
@@ -207,6 +215,9 @@ def error_document(error: BaseException) -> dict[str, Any]:
         from ovlay.plan.execute import translate
 
         error = translate(error, "do that")
+    elif not isinstance(error, (OvlayError, KeyboardInterrupt)):
+        unexpected = f"unexpected {type(error).__name__} in the helper: {error}"
+        error = ToolFailed(unexpected, remedy="this is a mistake in ovlay or in a driver: report it")
     import ovlay.errors
 
     known = next((each for each in type(error).__mro__ if each.__name__ in vars(ovlay.errors)), type(error))

@@ -135,14 +135,16 @@ class Machine:
         environment: Mapping[str, str] | None = None,
         when: Callable[[int, str], None] | None = None,
         before: Sequence[str] = (),
+        plain: bool = False,
     ) -> Talk:
         """Run ovlay on a terminal of its own, as this user: give the password when asked, and answer its question.
 
         ``when`` is called with the process id and what was said so far whenever something was said. ``before`` are
-        words that stand before the command.
+        words that stand before the command. Where ``plain`` neither driver nor target is named.
         """
         typed = PASSWORDS[user] + "\n" if password is None else password
-        argv = [*self.entered(user, environment or {}), *before, *self._command(words)]
+        command = [OVLAY, *words] if plain else self._command(words)
+        argv = [*self.entered(user, environment or {}), *before, *command]
         process, terminal = pty.fork()
         if process == 0:
             os.execvp(argv[0], argv)
@@ -203,7 +205,7 @@ class Machine:
             f"while findmnt -n -t overlay --mountpoint {TARGET} >/dev/null; do umount -l {TARGET}; done; "
             "rm -f /usr/libexec/ovlay-helper /usr/share/polkit-1/actions/org.ovlay.policy /run/.containerenv; "
             "for each in $(findmnt -rn -o TARGET | grep ^/run/ovlay/ || :); do umount -l $each; done; "
-            "rm -rf /run/ovlay /var/lib/ovlay /etc/ovlay /home/alice/.config"
+            "rm -rf /run/ovlay /var/lib/ovlay /etc/ovlay /home/alice/.config; chmod 700 /home/alice"
         )
 
     # --- how it is made ----------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -163,15 +164,15 @@ def test_the_helper_that_others_can_write_is_not_run(machine: Machine) -> None:
     assert machine.root("ls /run/evil 2>/dev/null || echo none") == "none\n"
 
 
-def test_bkts_install_local_asks_once(machine: Machine) -> None:
-    machine.user("echo '#!/bin/sh' >~/rg; mkdir -p ~/.cargo/bin; echo bkt >~/.cargo/bin/bkt; chmod +x ~/.cargo/bin/bkt")
-    machine.root(f"mkdir -p {TARGET} && true")
-    enabled = machine.talk("bkt", "--elevate", "sudo", "admin", "usroverlay", "enable")
+def test_bkts_commands_ask_once(machine: Machine) -> None:
+    machine.user("echo '#!/bin/sh' >~/rg")
+    way = {"OVLAY_ELEVATE": "sudo"}
+    enabled = machine.talk("bkt", "admin", "usroverlay", "enable", environment=way)
     assert (enabled.status, enabled.prompts) == (0, 1), enabled
-    words = ("admin", "usroverlay", "apply-dev", "--binary", "/home/alice/rg", f"{TARGET}/bin/rg")
-    copied = machine.talk("bkt", "--elevate", "sudo", *words)
+    words = ("bkt", "admin", "usroverlay", "apply-dev", "--binary", "/home/alice/rg", f"{TARGET}/bin/rg")
+    copied = machine.talk(*words, environment=way)
     assert (copied.status, copied.prompts) == (0, 1), copied
-    again = machine.talk("bkt", "--elevate", "sudo", *words)
+    again = machine.talk(*words, environment=way)
     assert (again.status, again.prompts) == (0, 0), again
 
 
@@ -194,7 +195,7 @@ def test_refusals_are_told_apart(machine: Machine) -> None:
     ):
         user = str(options.get("user", "alice"))
         if user == "bob":
-            machine.root("cp -r /home/alice/.local /run/; chmod -R go+rX /run/.local; chmod 755 /home/alice")
+            machine.root("chmod -R go+rX /home/alice")  # so that bob can run alice's ovlay
         before = [str(word) for word in options.get("before", ())]
         password = options.get("password")
         talk = machine.talk(
@@ -252,40 +253,34 @@ def test_ctrl_c_at_the_prompt(machine: Machine, way: str) -> None:
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("delay", [0.05, 0.2, 0.5])
 def test_ctrl_c_while_root_works_leaves_nothing_half(machine: Machine, way: str, delay: float) -> None:
-    """A FIFO's other end is nobody: the source is large, so that there is time to press it."""
     import time
 
     assert machine.talk("--elevate", way, "enable").status == 0
-    machine.user("[ -e ~/large ] || head -c 400M /dev/zero >~/large")
+    machine.user("[ -e ~/large ] || head -c 100M /dev/zero >~/large")
     pressed: list[float] = []
 
-    def press(_: int, said: str) -> None:
+    def press(process: int, said: str) -> None:
         now = time.monotonic()
         if "assword" in said and said.endswith("\n") and not pressed:
             pressed.append(now + delay)
         if pressed and now >= pressed[0] > 0:
             pressed[0] = -1
-            fire()
-
-    def fire() -> None:
-        pid = int(machine.root("pgrep -n -f 'elevate.*install' || echo 0").split()[0])
-        if pid:
-            group = os.getpgid(pid)
-            os.killpg(group, signal.SIGINT)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process, signal.SIGINT)
 
     talk = machine.talk("--elevate", way, "install", "large", f"{TARGET}/bin/large", when=press)
     there = machine.root(f"ls -A {TARGET}/bin").split()
     if talk.status == 130:
         assert "interrupted" in talk.said
     size = machine.root(f"stat -c %s {TARGET}/bin/large 2>/dev/null || echo none").strip()
-    assert size in ("none", str(400 << 20)), talk
+    assert size in ("none", str(100 << 20)), talk
     assert [name for name in there if name not in ("b", "large")] == [], talk
     assert machine.talk("--elevate", way, "unmount").status == 0
 
 
 def test_the_users_process_is_killed_and_the_helper_ends(machine: Machine) -> None:
     assert machine.talk("--elevate", "sudo", "enable").status == 0
-    machine.user("[ -e ~/large ] || head -c 400M /dev/zero >~/large")
+    machine.user("[ -e ~/large ] || head -c 100M /dev/zero >~/large")
 
     def kill(process: int, said: str) -> None:
         if said.count("assword") and said.endswith("\n"):
@@ -306,54 +301,24 @@ def test_the_users_process_is_killed_and_the_helper_ends(machine: Machine) -> No
 # --- from anywhere -----------------------------------------------------------------------------------------------------
 
 
-def test_nothing_of_the_users_environment_reaches_root(machine: Machine) -> None:
-    machine.user("mkdir -p ~/poison; printf '#!/bin/sh\\ntouch /tmp/poisoned\\nexec /usr/bin/false\\n' >~/poison/sudo")
-    machine.user("cd ~/poison; chmod +x sudo; for n in mount umount findmnt ostree doas pkexec; do cp sudo $n; done")
-    machine.user(
-        "echo 'import os; os.system(\"id -u >>/tmp/poisoned\")' >~/poison/sitecustomize.py; rm -f /tmp/poisoned"
-    )
-    poison = {
-        "PATH": "/home/alice/poison:/usr/bin:/bin",
-        "HOME": "/home/alice/poison",
-        "XDG_RUNTIME_DIR": "/home/alice/poison",
-        "XDG_CACHE_HOME": "/home/alice/poison",
-        "XDG_CONFIG_HOME": "/home/alice/poison",
-        "PYTHONSTARTUP": "/home/alice/poison/sitecustomize.py",
-        "LD_LIBRARY_PATH": "/home/alice/poison",
-        "LC_ALL": "tr_TR.UTF-8",
-        "TMPDIR": "/home/alice/poison",
-        "IFS": "x",
-    }
-    for words in (("enable",), ("install", "/home/alice/mine", f"{TARGET}/bin/mine"), ("unmount",)):
-        talk = machine.talk("--elevate", "sudo", *words, environment=poison)
-        assert (talk.status, talk.prompts) == (0, 1), talk
-    assert machine.root("ls /tmp/poisoned 2>/dev/null || echo none") == "none\n"
-
-
 def test_in_a_container_it_refuses_and_says_how(machine: Machine) -> None:
     machine.root("touch /run/.containerenv")
-    talk = machine.talk("enable")
-    assert (talk.status, talk.prompts) == (5, 0) or talk.status in (3, 6), talk
+    talk = machine.talk("enable", plain=True)
+    assert (talk.status, talk.prompts) == (3, 0), talk
     assert "--host" in talk.said, talk
 
 
 def test_out_of_a_container_the_hosts_ovlay_is_run(machine: Machine) -> None:
-    machine.root("touch /run/.containerenv; cp -a /usr/bin/env /run/env")
-    script = '#!/bin/sh\\necho handed over: "$@"\\n'
-    machine.root(f"printf '{script}' >/run/flatpak-spawn; chmod 755 /run/flatpak-spawn")
-    machine.root(
-        "mkdir -p /run/bin; mount -t overlay o -o lowerdir=/usr/bin,upperdir=/run/bin,workdir=/run/w /usr/bin"
-        " 2>/dev/null || true",
-        check=False,
-    )
-    place = machine.root("echo /usr/bin/flatpak-spawn").strip()
-    if not _put(machine, place):
-        lacking("flatpak-spawn cannot be put in place")
-    talk = machine.talk("--host", "status")
-    machine.root(f"umount {place}; rm -f {place}", check=False)
+    """The stand-in for flatpak-spawn(1) takes the place of a program that is not needed here."""
+    machine.root("touch /run/.containerenv")
+    machine.root("printf '#!/bin/sh\\necho handed over: \"$@\"\\n' >/run/spawn; chmod 755 /run/spawn")
+    if machine.root("[ -e /usr/bin/flatpak-spawn ] || echo missing"):
+        machine.root("mkdir -p /run/sbin; cp -a /usr/sbin/. /run/sbin; cp /run/spawn /run/sbin/flatpak-spawn")
+        machine.root("mount --bind /run/sbin /usr/sbin")
+    talk = machine.talk("--host", "status", "--json", plain=True)
+    machine.root("umount /usr/sbin; rm -rf /run/sbin", check=False)
     assert talk.status == 0, talk
-    assert "handed over: --host ovlay" in talk.said, talk
-
-
-def _put(machine: Machine, place: str) -> bool:
-    return bool(machine.root(f"[ -e {place} ] && mount --bind /run/flatpak-spawn {place} && echo yes || true"))
+    assert talk.said == "handed over: --host ovlay status --json\n", talk
+    machine.root("rm /run/.containerenv")
+    talk = machine.talk("--host", "status", plain=True)
+    assert (talk.status, talk.prompts) == (2, 0), talk

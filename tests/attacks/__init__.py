@@ -1,0 +1,1 @@
+"""Attacks on ovlay, each a test with a row in docs/attacks.md."""
