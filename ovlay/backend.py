@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from ovlay.requests import InstallFile
 
 
+_ANSWER = 10  # seconds that a host tool has for an answer
+
+
 class Backend(abc.ABC):
     """One way to put an overlay on a target.
 
@@ -128,7 +131,7 @@ class Backend(abc.ABC):
         if found is None:
             return None
         try:
-            done = self.host.run((found, *arguments))
+            done = self.host.run((found, *arguments), timeout=_ANSWER)
         except OvlayError:
             return None
         return done.stdout if done.status == 0 else None

@@ -60,6 +60,9 @@ class Host:
     patience: float = 120
     """For how many seconds another ovlay that is at work is waited for."""
 
+    tool_patience: float = 120
+    """For how many seconds a host tool that changes something may take."""
+
     holds_lock: bool = False
     """Whether this is who holds the `lock`."""
 

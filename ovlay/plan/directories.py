@@ -55,10 +55,19 @@ class MakeUpper(Step):
 
     def run(self, host: Host) -> str:
         found = os.stat(host.path(self.like))
-        if not host.is_directory(self.path):
-            host.make_directory(self.path, mode=0o700)
         if host.entries(self.path):
             raise Conflict(f"{self.path} is in use already", remedy="try again")
+        try:
+            self._make(host, found)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                self.undo(host)
+            raise
+        return ""
+
+    def _make(self, host: Host, found: os.stat_result) -> None:
+        if not host.is_directory(self.path):
+            host.make_directory(self.path, mode=0o700)
         host.make_directory(f"{self.path}/work", mode=0o700)
         host.make_directory(f"{self.path}/upper", mode=host.permissions(found))
         upper = host.path(f"{self.path}/upper")
@@ -68,7 +77,6 @@ class MakeUpper(Step):
                 os.chown(upper, found.st_uid, found.st_gid)
         with contextlib.suppress(OSError):
             os.setxattr(upper, "security.selinux", os.getxattr(host.path(self.like), "security.selinux"))
-        return ""
 
     def undo(self, host: Host) -> None:
         for name in ("upper", "work"):

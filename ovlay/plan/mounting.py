@@ -34,9 +34,14 @@ class MountTmpfs(Step):
 
     def run(self, host: Host) -> str:
         os.makedirs(host.path(self.path), mode=0o700, exist_ok=True)
-        number = host.kernel.mount_tmpfs(self.path, size=_bounded(host, self.size), mode=0o700, source="ovlay")
+        try:
+            number = host.kernel.mount_tmpfs(self.path, size=_bounded(host, self.size), mode=0o700, source="ovlay")
+        except BaseException:
+            self.undo(host)
+            raise
         found = host.kernel.mounts().by_id(number)
         if found is None or found.mount_point != self.path:
+            self.undo(host)
             raise Conflict(f"the tmpfs that was just mounted on {self.path} is not in the mount table")
         return ""
 
@@ -161,9 +166,9 @@ class SetAccess(Step):
         return ""
 
 
-def run_tool(host: Host, argv: tuple[str, ...], *, timeout: float = 120) -> None:
+def run_tool(host: Host, argv: tuple[str, ...], *, timeout: float | None = None) -> None:
     """Run a host tool; raises `ToolFailed` with its own words where its exit status is not 0."""
-    done = host.run(argv, timeout=timeout)
+    done = host.run(argv, timeout=host.tool_patience if timeout is None else timeout)
     if done.status != 0:
         words = (done.stderr.strip() or done.stdout.strip()).splitlines()
         last = words[-1].removeprefix("error: ")[:_WORDS] if words else "it said nothing"
