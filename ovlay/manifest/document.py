@@ -20,6 +20,9 @@ SCHEMA = 1
 NOTHING = "nothing"
 """What ``replaces`` says of a path that the base does not have."""
 
+DIRECTORY = "directory"
+"""What ``replaces`` says of a directory of the base, whatever is in it."""
+
 
 class Kind(StrEnum):
     """What an entry declares; the name of its table in the file."""
@@ -69,7 +72,7 @@ class Entry:
 
     ``path`` is absolute and normalised. ``source`` is an absolute path; a file has either it or ``text``. ``mode`` of
     a tree is None, and ``file_mode`` and ``directory_mode`` count; what is None is left to the default of its kind.
-    ``replaces`` is the SHA-256 of what the base had when the entry was written, or `NOTHING`.
+    ``replaces`` is the SHA-256 of what the base had when the entry was written, `DIRECTORY` or `NOTHING`.
     """
 
     kind: Kind

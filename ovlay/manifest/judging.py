@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from ovlay.bases import content_word, read_bases
 from ovlay.changes.change import type_word
 from ovlay.files.source import BLOCK, content_of
-from ovlay.manifest.document import Kind
+from ovlay.manifest.document import DIRECTORY, Kind
 from ovlay.manifest.finding import ConflictKind, Finding, State
 from ovlay.receipts import NOTHING, Receipt, stamp_of
 
@@ -73,11 +73,11 @@ class Judge:
         *,
         base: str | None = None,
     ) -> Finding:
-        """It can be made so, unless a whole directory had to go for it, or one is gone that nobody declared absent."""
-        if now is not None and stat.S_ISDIR(now.st_mode) and item.kind in (Kind.FILE, Kind.SYMLINK):
-            way = f"a directory is there, and it is to be a {item.kind}"
-            return self._kept(item, now, receipt, ConflictKind.IN_THE_WAY, way, base=base)
-        if now is not None and stat.S_ISDIR(now.st_mode) and item.kind is Kind.ABSENT:
+        """It can be made so, unless a directory that the entry does not name had to go for it, or another's work."""
+        if now is not None and stat.S_ISDIR(now.st_mode) and item.kind is not Kind.DIRECTORY:
+            if item.kind is not Kind.ABSENT and item.replaces != DIRECTORY:
+                way = f"a directory is there, and it is to be a {item.kind}"
+                return self._kept(item, now, receipt, ConflictKind.IN_THE_WAY, way, base=base)
             changed = [path for path in self._sides.changes_below(item.path) if path not in self._receipts]
             if changed:
                 way = f"somebody changed {changed[0]} in it, and ovlay did not"

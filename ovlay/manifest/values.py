@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from ovlay.manifest.document import NOTHING, SCHEMA
+from ovlay.manifest.document import DIRECTORY, NOTHING, SCHEMA
 
 if TYPE_CHECKING:
     from enum import StrEnum
@@ -141,12 +141,12 @@ def parse_sha256(value: Any) -> str:
 
 
 def parse_replaces(value: Any) -> str:
-    """A SHA-256, or `NOTHING`."""
-    if value == NOTHING:
-        return NOTHING
+    """A SHA-256, `DIRECTORY` or `NOTHING`."""
+    if value in (NOTHING, DIRECTORY):
+        return str(value)
     if not isinstance(value, str) or not _SHA256.fullmatch(value):
         hint = "it is what sha256sum(1) prints of the file in the base"
-        raise Wrong(Mistake(f"must be 64 hexadecimal digits, or {NOTHING!r}, not {shown(value)}", hint))
+        raise Wrong(Mistake(f"must be 64 hexadecimal digits, {NOTHING!r} or {DIRECTORY!r}, not {shown(value)}", hint))
     return value.lower()
 
 

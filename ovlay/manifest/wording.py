@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ovlay.bases import content_word
 from ovlay.changes.change import ChangeKind
 from ovlay.files.label import ATTRIBUTE, read_label
-from ovlay.manifest.document import NOTHING, Entry, Kind, Origin
+from ovlay.manifest.document import DIRECTORY, NOTHING, Entry, Kind, Origin
 from ovlay.manifest.writer import unsayable
 
 if TYPE_CHECKING:
@@ -105,9 +105,11 @@ class Reader:
         return label != read_label(f"/proc/self/fd/{self._views.lower}/{change.path}")
 
     def _replaces(self, change: Change) -> str | None:
-        """What the base has, in one word; None for a directory, which has none."""
+        """What the base has, in one word; None for what has none, such as a device."""
         if change.before is None:
             return NOTHING
+        if change.before.type == "directory":
+            return DIRECTORY
         if change.before.type != "link":
             return change.before.sha256
         return content_word("symlink", None, os.readlink(f"/proc/self/fd/{self._views.lower}/{change.path}"))

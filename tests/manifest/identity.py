@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from hypothesis import strategies as st
 
 from ovlay.changes.compare import Aspect, compare, scan_tree
-from ovlay.manifest.finding import ConflictKind
 from tests.changes.fuzz import CONTENTS, Edit, carry_out
 
 if TYPE_CHECKING:
@@ -61,10 +60,7 @@ def check(overlay: ovlay.Overlay, usr: Path, file: Path, edits: list[Edit], more
     overlay.unmount()
     overlay.enable()
     declared = [file] if file.exists() else []
-    left = overlay.apply(declared).conflicts
-    # What only --force does: to put something in the place of a whole directory of the base.
-    assert {conflict.conflict for conflict in left} <= {ConflictKind.IN_THE_WAY}
-    overlay.apply(declared, force=True)
+    assert overlay.apply(declared).conflicts == ()
     assert compare(wanted, scan_tree(usr, permissions=permissions), ignore=IGNORED) == ()
     assert not overlay.apply(declared).changed
     assert overlay.drift(declared).clean

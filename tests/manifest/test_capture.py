@@ -103,7 +103,7 @@ def test_links_directories_and_deletions(place: Place) -> None:
     assert (found["/usr/lib/new"].kind, found["/usr/lib/new"].mode) == (Kind.DIRECTORY, 0o750)
     assert (found["/usr/bin"].kind, found["/usr/bin"].mode) == (Kind.DIRECTORY, 0o700)
     assert (found["/usr/bin/gone"].kind, found["/usr/bin/gone"].replaces) == (Kind.ABSENT, digest("gone\n"))
-    assert (found["/usr/lib/deep"].kind, found["/usr/lib/deep"].replaces) == (Kind.ABSENT, None)
+    assert (found["/usr/lib/deep"].kind, found["/usr/lib/deep"].replaces) == (Kind.ABSENT, "directory")
     assert "/usr/lib/deep/file" not in found
 
 
@@ -122,7 +122,7 @@ def test_a_directory_that_became_a_file_and_the_other_way_round(place: Place) ->
         "/usr/lib/deep": Kind.FILE,
         "/usr/lib/deep.d": Kind.FILE,
     }
-    assert place.entries()["/usr/lib/deep"].replaces is None
+    assert place.entries()["/usr/lib/deep"].replaces == "directory"
 
 
 def test_only_what_is_asked_for_with_the_new_directories_above_it(place: Place) -> None:

@@ -87,6 +87,23 @@ def test_a_directory_is_in_the_way_of_a_file(case: Case) -> None:
     assert case.at("lib/deep").read_text() == "x"
 
 
+def test_an_entry_that_replaces_a_directory(case: Case) -> None:
+    """It needs no force, unless the base has no directory there, or somebody changed what is in it."""
+    case.says('file path = "/usr/bin/old"; text = "x"; replaces = "directory"')
+    assert case.conflict().conflict is ConflictKind.BASE_CHANGED
+    case.says('symlink path = "/usr/lib/deep"; to = "x"; replaces = "directory"')
+    case.at("lib/deep/mine").write_text("mine")
+    (found,) = case.apply().conflicts
+    assert (found.path, found.conflict) == ("lib/deep", ConflictKind.IN_THE_WAY)
+    assert case.at("lib/deep/mine").read_text() == "mine"
+    case.at("lib/deep/mine").unlink()
+    assert not case.apply().conflicts
+    assert str(case.at("lib/deep").readlink()) == "x"
+    case.says()
+    case.apply()
+    assert case.at("lib/deep/file").read_text() == "deep\n"
+
+
 def test_a_file_on_the_way(case: Case) -> None:
     case.says('file path = "/usr/bin/old/x"; text = "x"')
     assert case.conflict().conflict is ConflictKind.IN_THE_WAY

@@ -172,7 +172,7 @@ FILE = "[[file]]\npath = '/usr/bin/x'\ntext = 'hi'\n"
         (FILE + "label = 'bin_t'", 5, "file[0].label", "must be an SELinux label, not 'bin_t'", "system_u:"),
         (FILE + "sha256 = 'abc'", 5, "file[0].sha256", "must be 64 hexadecimal digits, not 'abc'", "sha256sum"),
         (FILE + f"sha256 = '{'0' * 64}'", 5, "file[0].sha256", "is not that of the text", ""),
-        (FILE + "replaces = 'nothin'", 5, "file[0].replaces", "digits, or 'nothing', not 'nothin'", ""),
+        (FILE + "replaces = 'nothin'", 5, "file[0].replaces", "digits, 'nothing' or 'directory', not 'nothin'", ""),
         (FILE + "when = 1", 5, "file[0].when", "must be a table, not 1", ""),
         (FILE + "[file.when]\nchecksum = 1", 6, "file[0].when.checksum", "must be a text, not 1", ""),
         (FILE + "[file.when]\npresent = '/usr'", 6, "file[0].when.present", "is not below /usr", ""),
