@@ -255,7 +255,7 @@ def _unfinished(host: Host) -> Iterator[Anomaly]:
     what = f" in the middle of: {record.first}" if record is not None and record.first else ""
     yield Anomaly(
         AnomalyKind.INTERRUPTED,
-        f"an ovlay was killed{what}",
+        f"an ovlay was stopped{what}",
         "the next change, such as `ovlay enable` or `ovlay unmount`, brings it to an end first",
     )
 

@@ -44,7 +44,7 @@ def plan_restore(backend: Backend, paths: Sequence[str] | None) -> Plan:
     mount = overlay_of(backend)
     submounts = tuple(found.mount_point for found in backend.host.kernel.mounts().below(backend.target))
     with backend.host.kernel.views(mount, backend.upper_candidates(mount)) as views:
-        wanted = None if paths is None else _resolved(backend, views, paths)
+        wanted, missing = (None, ()) if paths is None else _resolved(backend, views, paths)
         found = look(
             backend.host, mount, views, paths=tuple(wanted or ()), submounts=submounts, everything=True, workers=None
         )
@@ -58,6 +58,7 @@ def plan_restore(backend: Backend, paths: Sequence[str] | None) -> Plan:
             for path in wanted
             if not any(is_below(change.path, (path,)) for change in selected.changes)
         ]
+    warnings += [f"{given}: there is no such path, neither now nor in the base" for given in missing]
     if not selected.changes:
         return Plan(reason=_nothing(backend, wanted), warnings=tuple(warnings))
     _demand_space(status, selected.changes)
@@ -182,21 +183,28 @@ def _demand_overlay(backend: Backend, status: Status) -> None:
 # --- which paths are meant -------------------------------------------------------------------------------------------
 
 
-def _resolved(backend: Backend, views: Views, paths: Sequence[str]) -> tuple[str, ...]:
-    """The paths relative to the target, with the links on the way followed as far as they stay in it."""
-    found = []
+def _resolved(backend: Backend, views: Views, paths: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The paths relative to the target, with the links on the way followed as far as they stay in it; and the missing.
+
+    Where an earlier call was cut off some of what was added is gone already, and the rest is to be restored still. That
+    nothing at all is there is a mistake: `InvalidInput`.
+    """
+    found, missing = [], []
     for given in paths:
         path = inside(backend.target, given)
         if path != "." and not _is_somewhere(views, path):
             path = _followed(backend, path)
             if not _is_somewhere(views, path):
-                raise InvalidInput(
-                    f"{given}: there is no such path, neither now nor in the base",
-                    remedy="`ovlay diff` lists what differs",
-                )
+                missing.append(given)
+                continue
         _demand_directories(backend, views, path)
         found.append(path)
-    return tuple(dict.fromkeys(found))
+    if missing and not found:
+        raise InvalidInput(
+            f"{missing[0]}: there is no such path, neither now nor in the base",
+            remedy="`ovlay diff` lists what differs",
+        )
+    return tuple(dict.fromkeys(found)), tuple(missing)
 
 
 def _is_somewhere(views: Views, path: str) -> bool:

@@ -92,10 +92,12 @@ def _fail(call: str, path: str = "", detail: str = "") -> OSError:
 
 def _call(number: int, name: str, path: str, *arguments: int | bytes | ctypes._Pointer[ctypes.Structure] | None) -> int:
     converted = [ctypes.c_long(value) if isinstance(value, int) else value for value in arguments]
-    result: int = _libc.syscall(ctypes.c_long(number), *converted)
-    if result < 0:
-        raise _fail(name, path)
-    return result
+    while True:
+        result: int = _libc.syscall(ctypes.c_long(number), *converted)
+        if result >= 0:
+            return result
+        if ctypes.get_errno() != errno.EINTR:  # Python's own calls are made again too: PEP 475
+            raise _fail(name, path)
 
 
 def open_tree(path: str, *, recursive: bool = False, clone: bool = True, directory: int = AT_FDCWD) -> int:

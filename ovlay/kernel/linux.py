@@ -138,11 +138,16 @@ class LinuxKernel(Kernel):
         read_only = access is Access.READ_ONLY
         descriptor = libc.open_tree(mount.mount_point, clone=False)
         try:
-            if read_only:
-                libc.mount_set_read_only(descriptor, read_only)
-            _set_superblock(descriptor, access)
             if not read_only:
-                libc.mount_set_read_only(descriptor, read_only)
+                _set_superblock(descriptor, access)
+            libc.mount_set_read_only(descriptor, read_only)
+            if read_only:
+                try:
+                    _set_superblock(descriptor, access)
+                except OSError:
+                    if not mount.read_only:  # half of it would look as if it were done
+                        libc.mount_set_read_only(descriptor, read_only=False)
+                    raise
         finally:
             os.close(descriptor)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 from ovlay.errors import NoSpace, NotPermitted, OvlayError, StateForbids, SystemCallFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from ovlay.host import Host
     from ovlay.plan.plan import Plan
@@ -34,7 +35,7 @@ def execute(plan: Plan, host: Host, *, before: Callable[[Step], None] | None = N
     done: list[Step] = []
     loud = _log.isEnabledFor(logging.INFO)
     try:
-        with journalled(host, plan) as begin, begun_sharing(host) as shared:
+        with journalled(host, plan) as begin, _taken_back(plan, done, host), begun_sharing(host) as shared:
             for step in plan.steps:
                 if not step.shares:
                     shared.release()
@@ -46,17 +47,23 @@ def execute(plan: Plan, host: Host, *, before: Callable[[Step], None] | None = N
                 if said := step.run(host):
                     told.append(said)
                 done.append(step)
-    except BaseException as error:
-        if len(done) == len(plan.steps):
-            if isinstance(error, OSError) and not isinstance(error, OvlayError):
-                raise translate(error, "write down what was placed") from error
+    except OSError as error:
+        if isinstance(error, OvlayError):
             raise
-        failed = plan.steps[len(done)]
-        _undo(done, host, error)
-        if isinstance(error, OSError) and not isinstance(error, OvlayError):
-            raise translate(error, failed.describe()) from error
-        raise
+        doing = "write down what was placed" if len(done) == len(plan.steps) else plan.steps[len(done)].describe()
+        raise translate(error, doing) from error
     return tuple(told)
+
+
+@contextlib.contextmanager
+def _taken_back(plan: Plan, done: list[Step], host: Host) -> Iterator[None]:
+    """Take back the steps that are ``done`` where not all of the plan are."""
+    try:
+        yield
+    except BaseException as error:
+        if len(done) < len(plan.steps):
+            _undo(done, host, error)
+        raise
 
 
 def demand_privilege(plan: Plan, host: Host) -> None:
