@@ -119,7 +119,7 @@ def choose_driver(host: Host, target: str) -> type[Backend]:
     if host.container is not None:
         raise NoDriver(
             f"this is inside a container ({host.container}), whose {target} is not the host's",
-            remedy="run ovlay on the host itself",
+            remedy="run ovlay on the host itself: `ovlay --host` hands the command over",
         )
     reasons = "; ".join(f"{driver.name}: {probe.reason}" for driver, probe in probed)
     raise NoDriver(

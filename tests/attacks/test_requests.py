@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -12,7 +13,6 @@ import pytest
 
 from tests.attacks.conversation import ENABLE, helper, refusal
 from tests.attacks.table import attack
-import contextlib
 
 
 def asked(**changed: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import socket
@@ -16,7 +17,6 @@ from ovlay.elevate.client import is_roots_alone
 from ovlay.elevate.wire import Wire
 from ovlay.host import Host
 from tests.attacks.table import attack
-import contextlib
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -167,8 +167,15 @@ def test_a_path_that_plays_the_terminal(tmp_path: Path) -> None:
     name = "\x1b[2J\x1b]0;owned\x07\r\u202egnp.exe\x9b31m"
     source = tmp_path / name
     source.write_text("x")
-    for words in (("install", str(source), "/usr/bin/" + name), ("revert", "/usr/" + name), ("--target", "/" + name, "status"),
-                  ("--backend", name, "status"), ("apply", str(source)), (name,)):  # fmt: skip
+    attempts = (
+        ("install", str(source), "/usr/bin/" + name),
+        ("revert", "/usr/" + name),
+        ("--target", "/" + name, "status"),
+        ("--backend", name, "status"),
+        ("apply", str(source)),
+        (name,),
+    )
+    for words in attempts:
         environment = {**os.environ, "OVLAY_ELEVATE": "none", "LC_ALL": "C.UTF-8"}
         for json in ((), ("--json",)):
             done = subprocess.run(

@@ -42,7 +42,7 @@ def test_inside_a_container(cli: Cli, tmp_path: Path, mark: str) -> None:
     said = cli.plain("status", "--root", scratch(tmp_path, mark))
     assert said.status == 3
     assert "ovlay: this is inside a container (" in said.err
-    assert "  next: run ovlay on the host itself" in said.err
+    assert "  next: run ovlay on the host itself: `ovlay --host` hands the command over" in said.err
 
 
 def test_ostree_is_not_installed(cli: Cli, tmp_path: Path) -> None:

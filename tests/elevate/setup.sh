@@ -40,7 +40,7 @@ mkdir -p /etc/polkit-1/rules.d
 echo 'polkit.addAdminRule(function() { return ["unix-user:alice"]; });' >/etc/polkit-1/rules.d/00-alice.rules
 
 mkdir /opt/tools
-mount -t tmpfs base /opt/tools
+mount -t tmpfs -o mode=755 base /opt/tools
 mkdir -p /opt/tools/bin /opt/tools/share
 echo base >/opt/tools/bin/b
 mount -o remount,ro /opt/tools

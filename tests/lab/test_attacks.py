@@ -40,6 +40,7 @@ RACE = """
 import ctypes, os, threading, sys
 from ovlay.overlay import open_overlay
 from ovlay.errors import OvlayError
+from ovlay.requests import InstallFile
 overlay = open_overlay("overlayfs", target="/opt/tools")
 overlay.enable()
 os.makedirs("/opt/victim", exist_ok=True)
@@ -57,7 +58,7 @@ placed = refused = 0
 try:
     while swaps[0] < 20000 or placed + refused < 300:
         try:
-            overlay.install_files([make(placed + refused)])
+            overlay.install_files([InstallFile("/home/alice/mine", f"/opt/tools/race/dir/{placed + refused}")])
             placed += 1
         except OvlayError:
             refused += 1
@@ -73,8 +74,7 @@ print(placed, refused, swaps[0], os.listdir("/opt/victim"))
     "each file is in the overlay or refused; none is where the link leads",
 )
 def test_a_race_on_the_destination(machine: Machine) -> None:
-    make = "from ovlay.requests import InstallFile\ndef make(n): return InstallFile('/home/alice/mine', f'/opt/tools/race/dir/{n}')\n"
-    said = machine.root(f"cat >/run/race.py <<'END'\n{make}{RACE}END\n{PYTHON} /run/race.py")
+    said = machine.root(f"cat >/run/race.py <<'END'\n{RACE}END\n{PYTHON} /run/race.py")
     placed, refused, _, rest = said.split(None, 3)
     assert int(placed) + int(refused) >= 300
     assert rest.strip() == "[]"
@@ -279,7 +279,8 @@ print(talk(request("apply", declared=declared, enable=False, force=True, trigger
         "everything works as ever, and none of them runs, neither as root nor as the user")  # fmt: skip
 def test_a_poisoned_environment(machine: Machine) -> None:
     machine.user(
-        "mkdir -p ~/poison; printf '#!/bin/sh\\ntouch /home/alice/poisoned\\nexit 1\\n' >~/poison/sudo; chmod +x ~/poison/sudo"
+        "mkdir -p ~/poison; printf '#!/bin/sh\\ntouch /home/alice/poisoned\\nexit 1\\n' >~/poison/sudo\n"
+        "chmod +x ~/poison/sudo"
     )
     machine.user("cd ~/poison; for n in mount umount findmnt ostree doas pkexec run0 systemctl; do cp sudo $n; done")
     machine.user(
@@ -338,7 +339,7 @@ def test_manifests_that_others_can_write(machine: Machine) -> None:
     machine.root(f"{COMMAND} apply --yes && exit 1 || [ $? -ne 0 ]")
     assert machine.root(f"ls {TARGET}") == "bin\nshare\n"
     machine.root(
-        "rm -r /etc/ovlay/manifest.d; echo 'backend = \"fake\"' >/etc/ovlay/config.toml; chmod 666 /etc/ovlay/config.toml"
+        "rm -r /etc/ovlay/manifest.d; cd /etc/ovlay; echo 'backend = \"fake\"' >config.toml; chmod 666 config.toml"
     )
     machine.root(f"{COMMAND} status 2>&1 | grep 'is not trusted'")
 
