@@ -13,7 +13,7 @@ from ovlay.changes.ignore import leave_out
 from ovlay.errors import InvalidInput, Unsupported
 from ovlay.manifest.document import NOTHING, Kind
 from ovlay.manifest.keeping import Keeper
-from ovlay.manifest.managed import declared_elsewhere
+from ovlay.manifest.managed import Elsewhere, declared_elsewhere
 from ovlay.manifest.wording import Reader
 from ovlay.manifest.writer import begin, entries_in, put
 from ovlay.plan.capturing import WriteManifest
@@ -70,8 +70,9 @@ def plan_capture(
     mount = overlay_of(backend)
     with backend.host.kernel.views(mount, backend.upper_candidates(mount)) as views:
         found = leave_out(_changes(backend, mount, views, wanted), ignore)
-        elsewhere = {} if everything else declared_elsewhere(backend, file)
-        known = {change.path: managed for change in found.changes if (managed := _declared(change.path, elsewhere))}
+        elsewhere = Elsewhere({}, {}) if everything else declared_elsewhere(backend, file)
+        held = elsewhere.held
+        known = {change.path: managed for change in found.changes if (managed := _declared(change.path, held))}
         reading = Reader(backend, views, file, manifest.trees)
         in_depth = sorted(found.changes, key=lambda change: change.path.split("/"))
         entries = [entry for change in in_depth if change.path not in known for entry in reading.entry(change)]
@@ -86,6 +87,7 @@ def plan_capture(
         warnings.append(
             f"left out, being as declared already: {len(known)} paths, by {files} (--all captures them too)"
         )
+    warnings += _overruled(target, file, [change.path for change in found.changes], elsewhere.otherwise)
     keeper = Keeper(target, file, manifest.written, entries)
     steps = keeper.steps()
     gone = manifest.contradicting(keeper.entries)
@@ -98,6 +100,20 @@ def plan_capture(
         return Plan(reason=reason, warnings=tuple(warnings))
     write = WriteManifest(file, manifest.digest, text, keeper.obsolete(gone))
     return Plan((*steps, write), warnings=tuple(warnings))
+
+
+def _overruled(target: str, file: str, paths: Sequence[str], otherwise: Mapping[str, str]) -> Iterator[str]:
+    """What to say of what is captured in vain, since a manifest that wins over this one says something else."""
+    by_file: dict[str, list[str]] = {}
+    for path in paths:
+        if path in otherwise:
+            by_file.setdefault(otherwise[path], []).append(path)
+    for other, listed in by_file.items():
+        more = f" and {len(listed) - 1} more" if len(listed) > 1 else ""
+        yield (
+            f"{target}/{listed[0]}{more}: declared otherwise in {other}, which wins over {file}: "
+            f"`ovlay capture --to {other}` changes it there"
+        )
 
 
 def _declared(path: str, elsewhere: Mapping[str, str]) -> str | None:

@@ -6,7 +6,7 @@ import os
 import posixpath
 import re
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,22 +66,36 @@ def managing(path: str, receipts: Mapping[str, Receipt]) -> str | None:
     return None if receipt is None else receipt.manifest
 
 
-def declared_elsewhere(backend: Backend, file: str) -> dict[str, str]:
-    """The paths that are as a manifest which is found declares them, with the manifest; not those of ``file``.
+class Elsewhere(NamedTuple):
+    """What manifests that are found declare, and not the one that is asked for: paths, each with its manifest.
 
-    A directory that is to be absent, or something else, stands for all that was in it. Raises what `declare` raises.
+    ``held`` are as declared; a directory that is to be absent, or something else, stands for all that was in it.
+    ``otherwise`` are declared to be something else than they are, by a manifest that wins over the one asked for.
     """
+
+    held: Mapping[str, str]
+    otherwise: Mapping[str, str]
+
+
+def declared_elsewhere(backend: Backend, file: str) -> Elsewhere:
+    """What other manifests than ``file`` declare. Raises what `declare` raises."""
     from ovlay.manifest.compare import compare
     from ovlay.manifest.declaring import declare
     from ovlay.manifest.finding import State
-    from ovlay.manifest.stack import find_manifests
+    from ovlay.manifest.stack import find_manifests, place_in_stack
 
-    if not find_manifests(backend.host):
-        return {}
+    host = backend.host
+    if not find_manifests(host):
+        return Elsewhere({}, {})
     declared = declare(backend)
-    here = os.path.realpath(file)
-    return {
-        finding.path: finding.item.origin.file
-        for finding in compare(backend, declared).of(State.AS_DECLARED)
-        if finding.item is not None and os.path.realpath(finding.item.origin.file) != here
-    }
+    here, place = os.path.realpath(file), place_in_stack(host, file)
+    held, otherwise = {}, {}
+    for finding in compare(backend, declared).findings:
+        other = None if finding.item is None else finding.item.origin.file
+        if other is None or os.path.realpath(other) == here:
+            continue
+        if finding.state is State.AS_DECLARED:
+            held[finding.path] = other
+        elif place is not None and (place_in_stack(host, other) or place) > place:
+            otherwise[finding.path] = other
+    return Elsewhere(held, otherwise)

@@ -353,6 +353,27 @@ def test_what_another_manifest_declares_is_left_out(place: Place) -> None:
     assert set(place.entries()) == {"/usr/bin/one", "/usr/bin/two", "/usr/bin/new", "/usr/lib/deep"}
 
 
+def test_a_manifest_that_wins_over_the_one_that_is_captured_to_is_named(place: Place) -> None:
+    """Else it would be declared in vain: the last one for a path counts."""
+    folder = Path(place.overlay.host.path("/etc/ovlay/manifest.d"))
+    folder.mkdir(parents=True)
+    for name in ("before", "hotfix"):
+        text = f'schema = 1\n[[file]]\npath = "/usr/bin/{name}"\ntext = "declared"\n'
+        (folder / f"{name}.toml").write_text(text)
+    place.overlay.apply(user=False)
+    (place.usr / "bin/before").write_text("edited")
+    (place.usr / "bin/hotfix").write_text("edited")
+    file = folder / "captured.toml"
+    (warning,) = place.overlay.capture(to=file).plan.warnings
+    assert warning == (
+        f"/usr/bin/hotfix: declared otherwise in {folder}/hotfix.toml, which wins over {file}: "
+        f"`ovlay capture --to {folder}/hotfix.toml` changes it there"
+    )
+    assert [found.path for found in place.overlay.drift(user=False).deviations] == ["bin/hotfix"]
+    assert place.overlay.capture(to=folder / "hotfix.toml", ignore=["before"]).plan.warnings == ()
+    assert place.overlay.drift(user=False).clean
+
+
 # --- interrupted -----------------------------------------------------------------------------------------------------
 
 
