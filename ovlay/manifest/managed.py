@@ -82,7 +82,7 @@ def declared_elsewhere(backend: Backend, file: str) -> Elsewhere:
     from ovlay.manifest.compare import compare
     from ovlay.manifest.declaring import declare
     from ovlay.manifest.finding import State
-    from ovlay.manifest.stack import find_manifests, place_in_stack
+    from ovlay.manifest.search import find_manifests, place_in_stack
 
     host = backend.host
     if not find_manifests(host):
