@@ -240,14 +240,12 @@ class Overlay:
         readings: Readings | None = None,
     ) -> Application:
         """What `apply` would do, and what it would leave alone; changes nothing."""
-        from ovlay.manifest.apply import prepare
-        from ovlay.manifest.declaring import declare
+        from ovlay.manifest.apply import prepare, prepare_files
 
+        ways = {"force": force, "enable": enable, "triggers": triggers, "quick": quick}
         if declared is None:
-            declared = declare(self.backend, manifests, user=user)
-        return prepare(
-            self.backend, declared, force=force, enable=enable, triggers=triggers, quick=quick, readings=readings
-        )
+            return prepare_files(self.backend, manifests, user=user, readings=readings, **ways)
+        return prepare(self.backend, declared, readings=readings, **ways)
 
     def apply(
         self,

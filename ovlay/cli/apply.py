@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ovlay.carrying import Outcome
     from ovlay.cli.options import Options
     from ovlay.cli.terminal import Terminal
+    from ovlay.elevate.calls import Call
     from ovlay.manifest.document import Retired
     from ovlay.manifest.finding import Finding
     from ovlay.overlay import Overlay
@@ -43,9 +44,6 @@ def run(options: Options, terminal: Terminal) -> int:
     from ovlay.cli.changing import Request, change
     from ovlay.cli.opening import open_chosen
     from ovlay.cli.progress import shown_progress
-    from ovlay.elevate.calls import Call
-    from ovlay.manifest.declaring import declare
-    from ovlay.manifest.sending import declared_document
 
     overlay = open_chosen(options)
     manifests: Sequence[str] = getattr(options, "manifests", ())
@@ -70,6 +68,10 @@ def run(options: Options, terminal: Terminal) -> int:
         return plan()
 
     def call() -> Call:
+        from ovlay.elevate.calls import Call
+        from ovlay.manifest.declaring import declare
+        from ovlay.manifest.sending import declared_document
+
         declared = declare(overlay.backend, manifests, user=not system)
         retired[:] = declared.retired
         sent = declared_document(overlay.host, declared)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from ovlay.errors import NoSpace, StateForbids
 from ovlay.manifest.finding import Comparison, Finding, Readings, State
-from ovlay.manifest.seal import is_sealed, seal
+from ovlay.manifest.seal import read_seal, seal
 from ovlay.model import AnomalyKind, Mode, Persistence
 from ovlay.plan.plan import Plan
 from ovlay.receipts import Journal, is_durable
@@ -28,25 +29,26 @@ _SPARE = 1 << 20  # bytes that stay free: directories and attributes take room t
 class Application(NamedTuple):
     """What is going to be done, and what is kept as it is.
 
-    ``triggers`` are the steps that are needed after it, whether they are in the plan or not. ``began`` is when it was
-    begun to be compared, in nanoseconds; 0 where nothing had to be.
+    ``declared`` is None where no manifest had to be read. ``triggers`` are the steps that are needed after it, whether
+    they are in the plan or not. ``began`` is when it was begun to be compared, in nanoseconds; 0 where nothing had to
+    be.
     """
 
     plan: Plan
     comparison: Comparison
-    declared: Declared
+    declared: Declared | None
     triggers: tuple[RunTrigger, ...] = ()
     began: int = 0
 
     @property
     def retired(self) -> tuple[Retired, ...]:
         """What does not count on this host."""
-        return self.declared.retired
+        return () if self.declared is None else self.declared.retired
 
     def settle(self, backend: Backend) -> None:
         """Write down what was seen of receipts while it was compared, so that it need not be seen again."""
         comparison, status = self.comparison, backend.status()
-        if status.overlay is None or not self.began:
+        if status.overlay is None or self.declared is None or not self.began:
             return
         if comparison.settled or comparison.forgotten:
             device = status.overlay.device
@@ -69,6 +71,52 @@ def plan_apply(backend: Backend, declared: Declared, *, force: bool = False, ena
     return prepare(backend, declared, force=force, enable=enable).plan
 
 
+def prepare_files(
+    backend: Backend,
+    paths: Sequence[str | os.PathLike[str]],
+    *,
+    user: bool = True,
+    force: bool = False,
+    enable: bool = False,
+    triggers: bool = False,
+    quick: bool = False,
+    readings: Readings | None = None,
+) -> Application:
+    """As `prepare`, for these manifests, or those that are found: see `ovlay.manifest.declaring.declare`.
+
+    With ``quick`` they are not read where it is known that nothing changed.
+    """
+    status = backend.status()
+    known = read_seal(backend.host, status) if quick and status.overlay is not None else None
+    if known is not None and known.is_for(_believed(backend, paths, user=user)):
+        if known.holds(backend.host):
+            return _nothing(backend, None)
+        quick = False
+    from ovlay.manifest.declaring import declare
+
+    declared = declare(backend, paths, user=user)
+    return prepare(backend, declared, force=force, enable=enable, triggers=triggers, quick=quick, readings=readings)
+
+
+def _believed(backend: Backend, paths: Sequence[str | os.PathLike[str]], *, user: bool) -> tuple[str, ...]:
+    """The manifests that are named, or found; nothing where root must not believe one that was found."""
+    from ovlay.manifest.search import find_manifests, named_manifests
+
+    if paths:
+        return named_manifests(paths)
+    from ovlay.manifest.trust import reason_to_distrust
+
+    root = backend.host.root
+    files = find_manifests(backend.host, user=user)
+    if os.geteuid() == 0 and any(reason_to_distrust(os.path.abspath(file), root=root) for file in files):
+        return ()
+    return files
+
+
+def _nothing(backend: Backend, declared: Declared | None) -> Application:
+    return Application(Plan(reason=_DONE), Comparison(backend.target, ()), declared)
+
+
 def prepare(
     backend: Backend,
     declared: Declared,
@@ -88,8 +136,10 @@ def prepare(
     Raises what `ovlay.manifest.compare.compare` raises, and `NoSpace` where the files would not fit.
     """
     status, began = backend.status(), time.time_ns()
-    if quick and status.overlay is not None and is_sealed(backend.host, status, declared):
-        return Application(Plan(reason=_DONE), Comparison(backend.target, ()), declared)
+    if quick and status.overlay is not None:
+        known = read_seal(backend.host, status)
+        if known is not None and known.is_of(declared) and known.holds(backend.host):
+            return _nothing(backend, declared)
     from ovlay.manifest.compare import compare
     from ovlay.manifest.stepping import Steps
 

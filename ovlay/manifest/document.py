@@ -162,7 +162,8 @@ class Declared:
     """What all manifests together say for this host: one entry for each path, the last one that counts.
 
     ``mode`` is that of the last manifest that names one. ``manifests`` are the files that were read. ``items`` are what
-    the entries come to, where another process has expanded them already (`ovlay.manifest.sending`).
+    the entries come to, where another process has expanded them already (`ovlay.manifest.sending`). With
+    ``is_conditional`` another host, or another image, might make something else of the same files.
     """
 
     target: str
@@ -171,3 +172,4 @@ class Declared:
     retired: tuple[Retired, ...] = ()
     manifests: tuple[str, ...] = ()
     items: tuple[Item, ...] | None = None
+    is_conditional: bool = False

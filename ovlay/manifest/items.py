@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ovlay.errors import InvalidInput
 from ovlay.manifest.document import InvalidManifest, Kind, Problem
+from ovlay.manifest.seal import exclusion
 from ovlay.receipts import stamp_of
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ class _Expansion:
     def _tree(self, entry: Entry, path: str) -> None:
         source = entry.source or ""
         _demand_trust(entry, source, self._host.root)
-        walk = _Tree(entry, self._owner(entry), self._grown, exclusion(entry))
+        walk = _Tree(entry, self._owner(entry), self._grown, exclusion(entry.exclude))
         try:
             descriptor = os.open(source, _DIRECTORY)
         except NotADirectoryError:
@@ -209,15 +210,6 @@ class _Tree:
                 self.directory(deeper, front + name, f"{source}/{name}", inside + name)
             finally:
                 os.close(deeper)
-
-
-def exclusion(entry: Entry) -> Callable[[str], bool] | None:
-    """What says of a path in a tree whether it is left out; None where nothing is."""
-    if not entry.exclude:
-        return None
-    from pathspec import GitIgnoreSpec
-
-    return GitIgnoreSpec.from_lines(entry.exclude).match_file
 
 
 def _is_within(path: str, places: set[str]) -> bool:

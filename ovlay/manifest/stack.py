@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ovlay.errors import NotPermitted
 from ovlay.manifest.conditions import reason_against
-from ovlay.manifest.document import Declared, InvalidManifest, Kind, Problem, Retired
+from ovlay.manifest.document import Declared, InvalidManifest, Kind, Problem, Retired, When
 from ovlay.manifest.load import DEFAULT_TARGET, load_manifest
 from ovlay.manifest.search import find_manifests, named_manifests
 
@@ -71,6 +71,7 @@ def resolve(manifests: Iterable[Manifest], facts: Facts) -> Declared:
         modes[-1] if modes else None,
         tuple(retired),
         tuple(manifest.file for manifest in read),
+        is_conditional=any(when != When() for manifest in read for when in _conditions(manifest)),
     )
 
 
@@ -92,6 +93,11 @@ def _load(files: Iterable[str], *, trusted: bool, root: str) -> tuple[Manifest, 
     if forbidden:
         raise NotPermitted("; ".join(map(str, forbidden)), remedy=forbidden[0].remedy)
     return tuple(manifests)
+
+
+def _conditions(manifest: Manifest) -> Iterator[When]:
+    yield manifest.when
+    yield from (entry.when for entry in manifest.entries)
 
 
 def _problem(entry: Entry, message: str) -> Problem:

@@ -13,7 +13,8 @@ from ovlay.host import Host
 from ovlay.manifest.conditions import Facts
 from ovlay.manifest.document import Declared, InvalidManifest, Manifest, Retired
 from ovlay.manifest.load import load_manifest, parse_manifest
-from ovlay.manifest.stack import find_manifests, load_stack, resolve
+from ovlay.manifest.search import find_manifests
+from ovlay.manifest.stack import load_stack, resolve
 from ovlay.model import Access, Mode, Persistence
 
 FACTS = Facts({"ID": "fedora", "VERSION_ID": "43"}, None, lambda path: path == "/usr/bin/there")
