@@ -56,13 +56,13 @@ def carry_out(
         return _at_once(host, make, afterwards)
     from ovlay.plan.execute import demand_privilege
 
-    recovered = _recovered(host)
+    ended = recovered(host)
     plan = make()
     if not plan:
         if host.euid == 0:
             with host.lock():
                 afterwards()
-        return Outcome(plan, changed=False, told=recovered)
+        return Outcome(plan, changed=False, told=ended)
     demand_privilege(plan, host)
     if confirm is not None and not confirm(plan):
         return Outcome(plan, changed=False)
@@ -76,7 +76,7 @@ def carry_out(
         return again
 
     done = _at_once(host, unchanged, afterwards)
-    return done._replace(told=(*recovered, *done.told))
+    return done._replace(told=(*ended, *done.told))
 
 
 def _at_once(host: Host, make: Callable[[], Plan], afterwards: Callable[[], None]) -> Outcome:
@@ -91,7 +91,7 @@ def _at_once(host: Host, make: Callable[[], Plan], afterwards: Callable[[], None
         return Outcome(plan, changed=bool(plan), told=(*recovered, *told))
 
 
-def _recovered(host: Host) -> tuple[str, ...]:
+def recovered(host: Host) -> tuple[str, ...]:
     """What an ovlay that was killed had begun, ended; one that is at work is waited for."""
     from ovlay.plan.journal import is_unfinished
     from ovlay.plan.recovery import recover

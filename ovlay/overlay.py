@@ -7,8 +7,8 @@ import posixpath
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ovlay.carrying import Outcome, carry_out
-from ovlay.errors import InvalidInput
+from ovlay.carrying import Outcome, carry_out, recovered
+from ovlay.errors import InvalidInput, OvlayError
 from ovlay.model import Mode, Persistence
 
 if TYPE_CHECKING:
@@ -143,8 +143,29 @@ class Overlay:
         if not fresh:
             return carry_out(self.host, self.backend.plan_reset, confirm)
 
+        from ovlay.plan.fresh import forget_mode, remember_mode, remembered_mode
+
+        recovered(self.host)
         mode = self.status().mode
-        gone = carry_out(self.host, lambda: self.backend.plan_reset(fresh=True), confirm)
+        cut_off = remembered_mode(self.host, self.target) if mode is None else None
+        if cut_off is not None:
+            again = self.enable(cut_off, confirm=confirm)
+            if again.changed:
+                forget_mode(self.host, self.target)
+            return again
+
+        def make() -> Plan:
+            plan = self.backend.plan_reset(fresh=True)
+            if plan and mode is not None and self.host.holds_lock:
+                remember_mode(self.host, self.target, mode)
+            return plan
+
+        try:
+            gone = carry_out(self.host, make, confirm)
+        except OvlayError:
+            if remembered_mode(self.host, self.target) and self.status().active:
+                forget_mode(self.host, self.target)
+            raise
         if not gone.changed:
             return gone
         try:
@@ -152,6 +173,7 @@ class Overlay:
         except BaseException as error:
             error.add_note(f"the old overlay is gone from {self.target}; `ovlay enable` puts a new one there")
             raise
+        forget_mode(self.host, self.target)
         return gone.followed_by(again)
 
     def leftovers(self) -> Salvage:

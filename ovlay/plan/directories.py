@@ -132,7 +132,11 @@ class DiscardUpper(Step):
         if held := view.holders(host):
             self._keep(host)
             return f"{self.path} is kept for {name_holders(held)}; the next `ovlay enable` or a reboot removes it"
-        remove_upper(host, self.path)
+        try:
+            remove_upper(host, self.path)
+        except OSError:
+            self._keep(host)  # the next `ovlay enable` tries it again
+            raise
         host.remove(self._record(host))
         view.forget(host)
         return ""
