@@ -29,7 +29,8 @@ class Record:
 
     ``litter`` are directories, each with its target, in which files may lie that were being written; ``sealed`` are
     the targets and mount ids of overlays that were read-only when it all began; ``flags`` are directories, each with
-    its target, that were immutable or append-only, with their flags. ``first`` is the first step, for a person.
+    its target, that were immutable or append-only, with their flags. ``marks`` are the targets that steps take an
+    overlay away from, each with what is never the same of two overlays. ``first`` is the first step, for a person.
     """
 
     steps: tuple[Step, ...]
@@ -37,6 +38,7 @@ class Record:
     litter: tuple[tuple[str, str], ...]
     sealed: tuple[tuple[str, int], ...]
     flags: tuple[tuple[str, str, int], ...] = ()
+    marks: tuple[tuple[str, str], ...] = ()
     first: str = ""
 
     @classmethod
@@ -53,10 +55,11 @@ class Record:
             litter = tuple((str(target), str(path)) for target, path in found["litter"])
             sealed = tuple((str(target), int(number)) for target, number in found["sealed"])
             flags = tuple((str(target), str(path), int(number)) for target, path, number in found.get("flags", ()))
+            marks = tuple((str(target), str(mark)) for target, mark in found.get("marks", ()))
             first = str(found.get("first", ""))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OvlayError):
             return None
-        return cls(steps, min(rest.count("\n"), len(steps)), litter, sealed, flags, first)
+        return cls(steps, min(rest.count("\n"), len(steps)), litter, sealed, flags, marks, first)
 
 
 @contextlib.contextmanager
@@ -65,12 +68,15 @@ def journalled(host: Host, plan: Plan) -> Iterator[Callable[[Step], None]]:
 
     There is none for a plan that needs no root: it touches nothing but the user's own files.
     """
+    from ovlay.plan.plan import Plan
+
     if not any(step.privileged for step in plan.steps):
         yield lambda _: None
         return
     path = journal_path(host)
+    head = _head(host, plan)
     host.make_private_directory(host.state_dir)
-    host.write(path, _head(host, plan), mode=0o600)
+    host.write(path, json.dumps(head) + "\n", mode=0o600)
     journal = os.open(host.path(path), os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
 
     def begin(step: Step) -> None:
@@ -79,9 +85,18 @@ def journalled(host: Host, plan: Plan) -> Iterator[Callable[[Step], None]]:
 
     try:
         yield begin
-    finally:  # all steps ran, or those that did were taken back
-        os.close(journal)
+    except BaseException:  # what had been done was taken back, as far as it goes
+        with contextlib.suppress(OSError):
+            if _is_open(host, head):
+                rest = {**head, "plan": Plan().to_json(), "flags": [], "marks": []}
+                host.write(path, json.dumps(rest) + "\n", mode=0o600)
+            else:
+                host.remove(path)
+        raise
+    else:
         host.remove(path)
+    finally:
+        os.close(journal)
 
 
 def journal_path(host: Host) -> str:
@@ -94,10 +109,50 @@ def is_unfinished(host: Host) -> bool:
     return host.exists(journal_path(host))
 
 
-def _head(host: Host, plan: Plan) -> str:
+def mark_of(host: Host, target: str) -> str:
+    """What is never the same of two overlays on a target; "" where none is there.
+
+    The numbers of mounts and devices are given to another one as soon as they are free.
+    """
+    from ovlay.files.copying import DIRECTORY
+    from ovlay.kernel.upper import upper_handle
+
+    mounts = host.mounts_at(target)
+    if not mounts or not mounts[-1].is_overlay:
+        return ""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(host.path(target), DIRECTORY)
+        try:
+            handle = upper_handle(descriptor)
+            found = os.fstat(descriptor)
+            # Before Linux 6.6 there is no handle: who changed its root since may not have been the one that was cut off.
+            content = str(found.st_ctime_ns) if handle is None else handle.content.hex()
+            return f"{mounts[-1].mount_id} {mounts[-1].upper} {found.st_ino} {content}"
+        finally:
+            os.close(descriptor)
+    return f"{mounts[-1].mount_id} {mounts[-1].upper}"
+
+
+def _is_open(host: Host, head: dict[str, Any]) -> bool:
+    """Whether there is something that only the next call can bring to an end: a receipt, or a seal."""
+    from ovlay.receipts import book_path, parse_book
+
+    for target, number in head["sealed"]:
+        if any(mount.mount_id == number and not mount.superblock_read_only for mount in host.mounts_at(target)):
+            return True
+    for target in {target for target, _ in head["litter"]}:
+        for mount in host.mounts_at(target)[-1:]:
+            for durable in (False, True):
+                text = host.read(book_path(host, target, durable=durable), limit=1 << 30) or ""
+                if parse_book(text, "" if durable else mount.device).unfinished:
+                    return True
+    return False
+
+
+def _head(host: Host, plan: Plan) -> dict[str, Any]:
     from ovlay.plan.plan import Plan
 
-    head = {
+    return {
         "plan": Plan(tuple(step for step in plan.steps if not step.keeps)).to_json(),
         "litter": sorted({place for step in plan.steps for place in step.litter()}),
         "sealed": _sealed(host, plan),
@@ -106,9 +161,12 @@ def _head(host: Host, plan: Plan) -> str:
             for target, path in sorted({place for step in plan.steps for place in step.unflags()})
             if (flags := _flags(host, target, path))
         ],
+        "marks": [
+            (target, mark_of(host, target))
+            for target in sorted({step.target for step in plan.steps if step.resumes and hasattr(step, "target")})
+        ],
         "first": plan.steps[0].describe(),
     }
-    return json.dumps(head) + "\n"
 
 
 def _sealed(host: Host, plan: Plan) -> list[tuple[str, int]]:

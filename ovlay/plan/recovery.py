@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from ovlay.errors import OvlayError
 from ovlay.model import Access
-from ovlay.plan.journal import Record, journal_path
+from ovlay.plan.journal import Record, journal_path, mark_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -55,7 +55,7 @@ def _sweep_own(host: Host) -> None:
 def _recovered(host: Host, record: Record) -> Iterator[str]:
     standing = [stands for step in record.steps if (stands := step.stands(host)) is not None]
     if not standing:
-        yield from _end(host, record.steps[record.begun - 1 :] if record.begun else ())
+        yield from _end(host, record)
     elif not any(standing):
         yield from _take_back(host, record.steps[: record.begun])
     for target, directory in record.litter:
@@ -73,9 +73,15 @@ def _recovered(host: Host, record: Record) -> Iterator[str]:
                 yield f"made the overlay on {target} read-only again"
 
 
-def _end(host: Host, steps: Sequence[Step]) -> Iterator[str]:
-    """Run what was left to do. A step that was done already fails, since what it was to take away is gone."""
-    for step in steps:
+def _end(host: Host, record: Record) -> Iterator[str]:
+    """Run what was left to do. A step that was done already fails, since what it was to take away is gone.
+
+    Where another overlay is on the target since, whoever put it there, it was done: nothing more is taken away.
+    """
+    for target, mark in record.marks:
+        if mark_of(host, target) not in ("", mark):
+            return
+    for step in record.steps[record.begun - 1 :] if record.begun else ():
         if step.resumes:
             with contextlib.suppress(OvlayError, OSError):
                 step.run(host)

@@ -82,7 +82,8 @@ asking = Elevator("pkexec", "/usr/bin/env", can_ask=False)  # env(1) asks for no
 try:
     carry_out_as_root(Call("install", {{"files": files}}), ovlay.detect(), asking, expected=None, confirm=None)
 except ovlay.OvlayError as error:
-    sys.exit(f"ovlay: {{error}}")
+    sys.stderr.write(f"ovlay: {{error}}\\n")
+    sys.exit(error.exit_code)
 """
 """The user's side of the elevation, with nobody to ask in between."""
 

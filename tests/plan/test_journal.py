@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from typing import TYPE_CHECKING
@@ -81,6 +82,46 @@ def test_a_journal_that_was_not_written_to_its_end_says_nothing(overlay: ovlay.O
     assert not overlay.host.exists(journal_path(overlay.host))
 
 
+def test_a_receipt_that_could_not_be_settled_is_left_to_the_next_call(
+    overlay: ovlay.Overlay, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ovlay.receipts import Journal, read_book
+
+    def full(_: Journal) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Journal, "settle", full)
+        with pytest.raises(ovlay.NoSpace, match="write down what was placed"):
+            overlay.install_file(source, "/usr/bin/new")
+    assert AnomalyKind.INTERRUPTED in kinds(overlay)
+    overlay.enable()
+    assert AnomalyKind.INTERRUPTED not in kinds(overlay)
+    book = read_book(overlay.host, overlay.status())
+    assert (book.unfinished, book.receipts["bin/new"].pending) == (False, False)
+
+
+def test_a_fresh_start_that_was_cut_off_between_its_halves_goes_on(
+    overlay: ovlay.Overlay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overlay.enable(ovlay.Mode(ovlay.Access.READ_ONLY))
+
+    def no_more(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(ovlay.Overlay, "enable", no_more)
+        overlay.reset(fresh=True)
+    assert not overlay.status().active
+    overlay.reset(fresh=True)
+    mode = overlay.status().mode
+    assert mode is not None
+    assert mode.access is ovlay.Access.READ_ONLY
+    overlay.unmount()
+    with pytest.raises(ovlay.NotActive):
+        overlay.reset(fresh=True)
+
+
 def test_status_tells_of_a_change_that_was_cut_off(overlay: ovlay.Overlay) -> None:
     begin(overlay.host, overlay.backend.plan_unmount(lazy=False), 1)
     found = next(each for each in overlay.status().anomalies if each.kind is AnomalyKind.INTERRUPTED)
@@ -105,6 +146,19 @@ def test_what_was_being_taken_away_goes(overlay: ovlay.Overlay) -> None:
     assert any("ended what was begun: unmount" in line for line in told)
     assert overlay.status().active
     assert overlay.changes().changes == ()
+
+
+def test_another_overlay_than_the_one_that_was_being_taken_away_stays(overlay: ovlay.Overlay) -> None:
+    plan = overlay.backend.plan_unmount(lazy=False)
+    begin(overlay.host, plan, 1)
+    for step in plan.steps:
+        step.run(overlay.host)
+    for step in overlay.backend.plan_enable(ovlay.Mode()).steps:
+        step.run(overlay.host)
+    with overlay.host.lock():
+        told = recover(overlay.host)
+    assert overlay.status().active
+    assert not [line for line in told if "unmount" in line]
 
 
 def test_what_was_being_put_up_is_taken_back(sealed: ovlay.Overlay) -> None:
