@@ -16,6 +16,7 @@ from ovlay.elevate.bundle import FLAGS, INTERPRETER, LOADER
 from ovlay.elevate.client import is_roots_alone
 from ovlay.elevate.wire import Wire
 from ovlay.host import Host
+from ovlay.simulated import SimulatedHost
 from tests.attacks.table import attack
 
 if TYPE_CHECKING:
@@ -190,13 +191,12 @@ def test_a_path_that_plays_the_terminal(tmp_path: Path) -> None:
 
 @attack("print secrets: run with passwords and tokens in the environment, and with -vv", "the log has none of them")
 def test_secrets_in_a_log(tmp_path: Path) -> None:
-    environment = {
-        **os.environ,
-        "OVLAY_ELEVATE": "none",
-        "API_TOKEN": "hunter2-token",
-        "PGPASSWORD": "hunter2-password",
-    }
-    for words in (("status",), ("enable", "--dry-run"), ("enable", "--yes", "--target", str(tmp_path)), ("nothing",)):
-        argv = [sys.executable, "-m", "ovlay", "-vv", "--backend", "fake", "--root", str(tmp_path), *words]
-        done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, check=False)
-        assert b"hunter2" not in done.stdout
+    secrets = {"API_TOKEN": "hunter2-token", "PGPASSWORD": "hunter2-password"}
+    environment = {**os.environ, "OVLAY_ELEVATE": "none", **secrets}
+    (tmp_path / "usr/bin").mkdir(parents=True)
+    with SimulatedHost(str(tmp_path)):
+        for words in (("status",), ("enable", "--dry-run"), ("enable", "--yes"), ("unmount", "--yes"), ("nothing",)):
+            argv = [sys.executable, "-m", "ovlay", "-vv", "--backend", "fake", "--root", str(tmp_path), *words]
+            done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, check=False)
+            assert done.returncode == (2 if words == ("nothing",) else 0), done.stdout
+            assert b"hunter2" not in done.stdout
