@@ -80,13 +80,16 @@ def carry_out(
 
 
 def _at_once(host: Host, make: Callable[[], Plan], afterwards: Callable[[], None]) -> Outcome:
-    from ovlay.plan.execute import execute
     from ovlay.plan.recovery import recover
 
     with host.lock():
         recovered = recover(host)
         plan = make()
-        told = execute(plan, host) if plan else ()
+        told: tuple[str, ...] = ()
+        if plan:
+            from ovlay.plan.execute import execute
+
+            told = execute(plan, host)
         afterwards()
         return Outcome(plan, changed=bool(plan), told=(*recovered, *told))
 

@@ -290,13 +290,14 @@ class Overlay:
         Raises `NotActive`, `InvalidManifest`, `StateForbids`, `NoSpace`, `NotPermitted`, `Conflict`. What was placed
         before something went wrong stays, and the next call goes on from there.
         """
-        from ovlay.manifest.declaring import declare
         from ovlay.manifest.finding import Readings
 
         made: list[Application] = []
         readings = Readings()
         first: Outcome | None = None
         if enable and not self.status().active:
+            from ovlay.manifest.declaring import declare
+
             declared = declare(self.backend, manifests, user=user) if declared is None else declared
             if declared.mode is not None and declared.mode.persistence is Persistence.PERSISTENT:
                 # What is in it comes back with it, and has to be seen before anything is planned.
