@@ -30,7 +30,7 @@ COMMANDS = {
 HANDED_ON = "admin bootc upgrade"
 """The command whose arguments are another program's."""
 
-_WITH_VALUE = ("--backend", "--target", "--root")
+_WITH_VALUE = ("--backend", "--target", "--root", "--elevate")
 _HELP = ("-h", "--help")
 
 

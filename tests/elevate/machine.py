@@ -136,6 +136,7 @@ class Machine:
         when: Callable[[int, str], None] | None = None,
         before: Sequence[str] = (),
         plain: bool = False,
+        target: str = TARGET,
     ) -> Talk:
         """Run ovlay on a terminal of its own, as this user: give the password when asked, and answer its question.
 
@@ -143,7 +144,7 @@ class Machine:
         words that stand before the command. Where ``plain`` neither driver nor target is named.
         """
         typed = PASSWORDS[user] + "\n" if password is None else password
-        command = [OVLAY, *words] if plain else self._command(words)
+        command = [OVLAY, *words] if plain else self._command(words, target)
         argv = [*self.entered(user, environment or {}), *before, *command]
         process, terminal = pty.fork()
         if process == 0:
@@ -211,10 +212,9 @@ class Machine:
     # --- how it is made ----------------------------------------------------------------------------------------
 
     @staticmethod
-    def _command(words: Sequence[str]) -> list[str]:
-        if words[:1] == ("bkt",):
-            return [BKT, "--backend", "overlayfs", "--target", TARGET, *words[1:]]
-        return [OVLAY, "--backend", "overlayfs", "--target", TARGET, *words]
+    def _command(words: Sequence[str], target: str = TARGET) -> list[str]:
+        chosen = ("--backend", "overlayfs", "--target", target)
+        return [BKT, *chosen, *words[1:]] if words[:1] == ("bkt",) else [OVLAY, *chosen, *words]
 
     def _entrance(self) -> list[str]:
         return ["nsenter", f"--target={self._services[0].pid}", "--mount", "--root", "--wd=/"]

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.elevate.machine import TARGET, Machine
+from tests.bkt.conftest import FAKE_CARGO
+from tests.elevate.machine import TARGET, Machine, Talk
 from tests.lacking import lacking
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 WAYS = ("sudo", "doas", "pkexec")
 HELPER = "/usr/libexec/ovlay-helper"
 POLICY = "/usr/share/polkit-1/actions/org.ovlay.policy"
+_CHECKOUT = """cd ~/bootc
+printf '[package]\\nname = "bkt"\\nversion = "0.1.0"\\n' >bkt/Cargo.toml
+echo 'fn main() {}' >bkt/src/main.rs"""
 MANIFEST = """schema = 1
 target = "/opt/tools"
 [[file]]
@@ -174,6 +178,31 @@ def test_bkts_commands_ask_once(machine: Machine) -> None:
     assert (copied.status, copied.prompts) == (0, 1), copied
     again = machine.talk(*words, environment=way)
     assert (again.status, again.prompts) == (0, 0), again
+
+
+def test_bkts_install_local_asks_once_for_the_overlay_and_the_program(machine: Machine) -> None:
+    """On the /usr of the machine itself, where bkt belongs."""
+    machine.user(f"rm -rf ~/bootc ~/tools; mkdir -p ~/bootc/.git ~/bootc/bkt/src ~/tools; {_CHECKOUT}")
+    machine.user(f"cat >~/tools/cargo <<'END'\n{FAKE_CARGO}END\nchmod 755 ~/tools/cargo")
+    path = {"PATH": "/home/alice/tools:/usr/bin:/bin"}
+    there = ("sh", "-c", 'cd ~/bootc; exec "$@"', "sh")
+
+    def install(way: str) -> Talk:
+        words = ("bkt", "--elevate", way, "dev", "install-local")
+        return machine.talk(*words, environment=path, before=there, target="/usr")
+
+    refused = install("none")
+    assert (refused.status, refused.prompts) == (6, 0), refused
+    assert "build" not in machine.user("cat ~/tools/log || true"), "it was built for nobody"
+    talk = install("sudo")
+    try:
+        assert (talk.status, talk.prompts) == (0, 1), talk
+        assert "Building bkt" in talk.said
+        assert machine.root("head -n 1 /usr/bin/bkt; stat -c '%U %a' /usr/bin/bkt") == "built\nroot 755\n"
+        again = install("sudo")
+        assert (again.status, again.prompts) == (0, 0), again
+    finally:
+        machine.root("umount -l /usr", check=False)
 
 
 # --- refusals --------------------------------------------------------------------------------------------------------
