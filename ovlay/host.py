@@ -6,6 +6,7 @@ on a recorded one and on a simulated one. Paths are the host's own; `Host.path` 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import posixpath
 import stat
@@ -276,8 +277,11 @@ class Host:
                     f"{inside} is not a directory that only we can write", remedy=f"remove {inside}, then try again"
                 ) from None
 
-    def write(self, inside: str, text: str, *, mode: int = 0o644) -> None:
-        """Write a file whole: under a temporary name beside it, then renamed."""
+    def write(self, inside: str, text: str, *, mode: int = 0o644, durable: bool = False) -> None:
+        """Write a file whole: under a temporary name beside it, then renamed.
+
+        Where ``durable`` it is on the disk before it has its name, and the name is afterwards.
+        """
         path = self.path(inside)
         temporary = f"{path}.ovlay-{os.getpid()}-{os.urandom(4).hex()}"
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -285,10 +289,20 @@ class Host:
             with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as stream:
                 stream.write(text)
                 os.fchmod(stream.fileno(), mode)
+                if durable:
+                    stream.flush()
+                    os.fsync(stream.fileno())
             os.rename(temporary, path)
         except BaseException:
-            os.unlink(temporary)
+            with contextlib.suppress(FileNotFoundError):  # it has its name already
+                os.unlink(temporary)
             raise
+        if durable:
+            folder = os.open(posixpath.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
 
     def remove(self, inside: str) -> None:
         """Remove a file or an empty directory; nothing happens where there is none."""

@@ -319,9 +319,7 @@ class Journal:
                 receipts[path] = receipt
         self._record_bases()
         self._make_directory()
-        host.write(self._path, self._text(receipts), mode=0o600)
-        if self._durable:
-            _flush(host.path(self._path))
+        host.write(self._path, self._text(receipts), mode=0o600, durable=self._durable)
         self._known, self._done, self._intended, self._origins, self._written = None, {}, {}, _Origins(), {}
 
     def _text(self, receipts: Mapping[str, Receipt]) -> str:
@@ -372,12 +370,3 @@ def _login(host: Host) -> int:
     """Who did it: the user who logged in, whatever he became since; else who we are."""
     text = (host.read("/proc/self/loginuid") or "").strip()
     return int(text) if text.isdecimal() and int(text) != _NOBODY else os.getuid()
-
-
-def _flush(path: str) -> None:
-    for name in (path, os.path.dirname(path)):
-        descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
