@@ -101,7 +101,7 @@ _OPTIONS = 0x02 | 0x04 | 0x08 | 0x10 | 0x80 | 0x100000  # FORK, VFORK, CLONE, EX
 _EVENT_SECCOMP = 7
 _WALL = 0x40000000
 _REGISTERS = 27  # struct user_regs_struct; rax is the 11th, orig_rax the 16th
-_RAX, _ORIG_RAX, _RDI, _RSI, _RDX = 10, 15, 14, 13, 12
+_RAX, _ORIG_RAX, _RDI, _RSI, _RDX, _R10 = 10, 15, 14, 13, 12, 7
 
 _HOLD = 0.3  # seconds
 
@@ -111,10 +111,14 @@ _libc.ptrace.restype = ctypes.c_long
 
 
 class Made(NamedTuple):
-    """A call that was about to be made: by which of the processes (0 is the command itself), and its name."""
+    """A call that was about to be made: by which of the processes (0 is the command itself), its name, and to what.
+
+    To what is known of fsync(2) and of the new name in a rename; else it is "".
+    """
 
     process: int
     call: str
+    where: str = ""
 
 
 class Traced(NamedTuple):
@@ -196,7 +200,7 @@ def _tell(pipe: int, text: str) -> None:
 
 def _trace(
     argv: list[str], at: int, deed: str, limit: float, tell: Callable[[], object]
-) -> tuple[int, list[tuple[int, str]], bool, str, str]:
+) -> tuple[int, list[tuple[int, str, str]], bool, str, str]:
     said = [os.memfd_create(name) for name in ("out", "err")]
     first = os.fork()
     if first == 0:
@@ -207,7 +211,7 @@ def _trace(
     signal.signal(signal.SIGALRM, _too_long)
     signal.setitimer(signal.ITIMER_REAL, limit)
     known = {first: 0}
-    made: list[tuple[int, str]] = []
+    made: list[tuple[int, str, str]] = []
     struck, ended = False, 0
     alive = {first}
     registers = (ctypes.c_ulonglong * _REGISTERS)()
@@ -227,7 +231,8 @@ def _trace(
         if event == _EVENT_SECCOMP:
             group = _group(pid)
             _ptrace(_GETREGS, pid, data=ctypes.addressof(registers))
-            made.append((known.setdefault(group, len(known)), _NAMES[registers[_ORIG_RAX]]))
+            name = _NAMES[registers[_ORIG_RAX]]
+            made.append((known.setdefault(group, len(known)), name, _where(pid, name, registers)))
             if at and len(made) == at:
                 struck = True
                 if deed.isdecimal():
@@ -271,6 +276,27 @@ def _become(argv: list[str], said: list[int]) -> None:
         os.write(2, repr(error).encode())
     finally:
         os._exit(127)
+
+
+def _where(pid: int, name: str, registers: ctypes.Array[ctypes.c_ulonglong]) -> str:
+    """What a call is about, where that matters for the order of writes."""
+    try:
+        if name in ("fsync", "fdatasync"):
+            return os.readlink(f"/proc/{pid}/fd/{registers[_RDI]}")
+        if name in ("renameat", "renameat2"):
+            folder = os.readlink(f"/proc/{pid}/fd/{registers[_RDX]}") if registers[_RDX] < 1 << 31 else ""
+            return f"{folder}/{_text(pid, registers[_R10])}"
+        if name == "rename":
+            return _text(pid, registers[_RSI])
+    except OSError:
+        return "?"
+    return ""
+
+
+def _text(pid: int, address: int) -> str:
+    with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
+        memory.seek(address)
+        return memory.read(256).partition(b"\0")[0].decode(errors="replace")
 
 
 def _group(thread: int) -> int:

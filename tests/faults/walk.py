@@ -115,6 +115,8 @@ def _receipts() -> tuple[str, ...]:
     rows: list[str] = []
     for top in ("/run/ovlay/receipts", "/var/lib/ovlay/receipts"):
         for name in sorted(os.listdir(top)) if os.path.isdir(top) else ():
+            if not name.endswith(".jsonl"):
+                continue
             with open(f"{top}/{name}") as stream:
                 found = [row for row in map(json.loads, stream) if isinstance(row, list)]
             rows += [json.dumps([row[0], *row[1:11], row[13]]) for row in found if row[0] in ("p", "i")]

@@ -109,9 +109,10 @@ def test_a_fresh_start_that_was_cut_off_between_its_halves_goes_on(
     def no_more(*_: object) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patched:
         patched.setattr(ovlay.Overlay, "enable", no_more)
-        overlay.reset(fresh=True)
+        with pytest.raises(KeyboardInterrupt):
+            overlay.reset(fresh=True)
     assert not overlay.status().active
     overlay.reset(fresh=True)
     mode = overlay.status().mode
