@@ -10,6 +10,8 @@ import struct
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.attacks.conversation import ENABLE, helper, refusal
 from tests.attacks.table import attack
@@ -236,3 +238,31 @@ def test_a_place_that_is_not_roots(place: str, tmp_path: Any) -> None:
     assert refusal(asked(verb="capture", arguments=capture))["kind"] == "NotPermitted"
     salvage = {"to": place, "paths": [], "upper": ""}
     assert refusal(asked(verb="salvage", arguments=salvage))["kind"] == "NotPermitted"
+
+
+_NOISE = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.just("/opt/tools") | st.just("file"),
+    lambda inner: st.lists(inner, max_size=16) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=24,
+)
+
+
+@attack("declare noise to root: any JSON in the place of any field of any item", "refused, or read as what it says")
+@settings(max_examples=400, deadline=None)
+@given(st.sampled_from([*DECLARED, "item", *range(len(ITEM))]), _NOISE)
+def test_noise_in_what_is_declared(where: str | int, noise: object) -> None:
+    from ovlay.errors import InvalidInput
+    from ovlay.manifest.sending import parse_declared
+
+    if isinstance(where, int):
+        document = {**DECLARED, "items": [[noise if where == number else each for number, each in enumerate(ITEM)]]}
+    elif where == "item":
+        document = {**DECLARED, "items": [noise]}
+    else:
+        document = {**DECLARED, where: noise}
+    try:
+        found = parse_declared(document)
+    except InvalidInput:
+        return
+    assert found.target.startswith("/")
+    assert all(".." not in item.path.split("/") and not item.path.startswith("/") for item in found.items or ())
