@@ -274,6 +274,39 @@ def deploy(host: LabHost, script: str) -> None:
     host.run("unshare", "--mount", "sh", "-euc", f"{remount}; {commit}; ostree admin deploy --os=debian debian/host")
 
 
+def test_the_manifests_of_the_system_need_no_name(declared: LabHost) -> None:
+    host, folder = declared, "/etc/ovlay/manifest.d"
+    own = _ENTRIES["bin/hot"].replace('source = "', f'source = "{HOME}/')
+    write_manifest(host, manifest_of(own, _ENTRIES["bin/tac"]), f"{folder}/hotfix.toml")
+    assert host.ovlay("plan", check=False).status == 1
+    host.ovlay("apply", "--enable", "--yes")
+    assert changed(host).keys() == {"bin/hot", "bin/tac"}
+    assert drift(host) == (0, {})
+    assert host.ovlay("drift", check=False, user=65534).status == 6
+
+    host.sh("echo mine >/usr/bin/mine; chmod 4755 /usr/bin/mine; chown daemon:daemon /usr/share/misc")
+    assert drift(host) == (1, {"bin/mine": ("unmanaged", None), "share/misc": ("unmanaged", None)})
+    host.ovlay("capture", "--yes")
+    assert drift(host) == (0, {})
+    assert host.sh(f"ls {folder}").split() == ["captured.files", "captured.toml", "hotfix.toml"]
+    keep(host, "captured")
+
+    host.sh(f"chmod o+w {HOME}/hot")
+    refused = host.ovlay("apply", "--yes", check=False)
+    assert refused.status == 2
+    assert f"{folder}/hotfix.toml:5: file[0].source: is not trusted: {HOME}/hot can be written" in refused.stderr
+    host.sh(f"chmod o-w {HOME}/hot")
+
+    host.reboot()
+    host.ovlay("apply", "--enable", "--yes")
+    assert changed(host, "captured", "mtime") == {}
+    host.sh(f"rm {folder}/hotfix.toml")
+    assert drift(host) == (1, {"bin/hot": ("leftover", None), "bin/tac": ("leftover", None)})
+    host.ovlay("apply", "--yes")
+    assert changed(host).keys() == {"bin/mine", "share/misc"}
+    assert drift(host) == (0, {})
+
+
 def test_a_read_only_overlay_is_filled_and_stays_read_only(declared: LabHost) -> None:
     host = declared
     write_manifest(host, manifest_of('[overlay]\naccess = "read-only"\n', _ENTRIES["bin/hot"], _ENTRIES["bin/tac"]))
