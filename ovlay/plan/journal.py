@@ -88,7 +88,7 @@ def journalled(host: Host, plan: Plan) -> Iterator[Callable[[Step], None]]:
     except BaseException:  # what had been done was taken back, as far as it goes
         with contextlib.suppress(OSError):
             if _is_open(host, head):
-                rest = {**head, "plan": Plan().to_json(), "flags": [], "marks": []}
+                rest = {**head, "plan": Plan().to_json(), "marks": []}
                 host.write(path, json.dumps(rest) + "\n", mode=0o600)
             else:
                 host.remove(path)
@@ -134,9 +134,11 @@ def mark_of(host: Host, target: str) -> str:
 
 
 def _is_open(host: Host, head: dict[str, Any]) -> bool:
-    """Whether there is something that only the next call can bring to an end: a receipt, or a seal."""
+    """Whether there is something that only the next call can bring to an end: a receipt, a flag, or a seal."""
     from ovlay.receipts import book_path, parse_book
 
+    if any(_flags(host, target, path) != flags for target, path, flags in head["flags"]):
+        return True
     for target, number in head["sealed"]:
         if any(mount.mount_id == number and not mount.superblock_read_only for mount in host.mounts_at(target)):
             return True
