@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-NEEDED = ("unshare", "nsenter", "setpriv", "sudo", "doas", "pkexec", "dbus-daemon", "useradd", "chpasswd")
-"""The commands that it takes: apt packages sudo, opendoas, pkexec, polkitd, dbus and passwd."""
+NEEDED = ("unshare", "nsenter", "setpriv", "sudo", "doas", "pkexec", "dbus-daemon", "useradd", "chpasswd", "pgrep")
+"""The commands that it takes: apt packages sudo, opendoas, pkexec, polkitd, dbus, passwd and procps."""
 
 TARGET = "/opt/tools"
 OVLAY = "/home/alice/.local/ovlay/bin/ovlay"
