@@ -58,7 +58,8 @@ def run(options: Options, terminal: Terminal) -> int:
         return outcome._replace(plan=_with_notes(outcome.plan, terminal))
 
     asked = {"to": file, "paths": paths, "ignore": list(ignore), "everything": everything}
-    call = Call("capture", asked) if reason_to_refuse(file) is None else None
+    roots = overlay.host.is_hidden(file) or reason_to_refuse(file) is None  # root looks again
+    call = Call("capture", asked) if roots else None
     request = Request(plan=plan, carry_out=carry_out, done=f"captured in {file}", call=call)
     return change(request, overlay, options, terminal)
 

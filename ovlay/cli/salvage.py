@@ -49,12 +49,13 @@ def run(options: Options, terminal: Terminal) -> int:
         from ovlay.elevate.calls import Call, reason_to_refuse
         from ovlay.salvage import plan_salvage
 
+        roots = overlay.host.is_hidden(place) or reason_to_refuse(os.path.abspath(place)) is None  # root looks again
         asked = {"to": os.path.abspath(place), "paths": paths, "upper": upper or ""}
         request = Request(
             plan=lambda: plan_salvage(overlay.backend, place, paths, upper=upper),
             carry_out=lambda confirm: overlay.salvage(place, paths, upper=upper, confirm=confirm),
             done=f"copied to {place}",
-            call=Call("salvage", asked) if reason_to_refuse(str(asked["to"])) is None else None,
+            call=Call("salvage", asked) if roots else None,
         )
         return change(request, overlay, options, terminal)
     if paths:
