@@ -85,20 +85,20 @@ except ovlay.NoSpace as error:
     host.ovlay("install", "--yes", "--backend", "overlayfs", "/tmp/small", "/usr/share/third")
     seen(
         "the tmpfs that takes the changes is full, before the first file and in the middle of one",
-        "exit status 5, what was placed is whole, no temporary file; status says `nearly-full`; after `ovlay revert` of "
-        "something it goes on",
+        "exit status 5, what was placed is whole, no temporary file; status says `nearly-full`; after `ovlay revert` "
+        "of something it goes on",
     )
 
 
 @pytest.mark.parametrize("place", ["/run", "/var"])
 def test_a_directory_of_its_own_that_cannot_be_written(host: LabHost, place: str) -> None:
-    host.sh(f"mount --bind {place} {place}; mount -o remount,bind,ro {place}")
+    host.sh(f"mount -o remount,bind,ro {place}")
     said = host.ovlay("enable", "--yes", check=False)
     if place == "/run":
         wrong(said, 5, "/run/ovlay")
         assert sealed(host)
     assert state(host)["active"] is (said.status == 0)
-    host.sh(f"umount {place}")
+    host.sh(f"mount -o remount,bind,rw {place}")
     host.ovlay("enable", "--yes")
     host.ovlay("install", "--yes", "/tmp/one", "/usr/share/one")
     host.ovlay("unmount", "--yes")
@@ -210,7 +210,7 @@ import sys
 sys.path.insert(0, {UNDER_TEST!r})
 from ovlay.cli.main import main
 from ovlay.host import Host
-Host.tool_patience = 1
+Host.tool_patience = {1 if trouble == "hangs" else 60}
 sys.exit(main(sys.argv[1:]))
 """
     begun = time.monotonic()
@@ -221,7 +221,9 @@ sys.exit(main(sys.argv[1:]))
     assert host.sh("pgrep -fx 'sleep 600' || true") == "" or trouble.startswith("leaves")
     assert sealed(host)
     host.ovlay("enable", "--yes")  # another driver, and the lock is free
-    host.ovlay("status", "-v", "--backend", "bootc") if trouble != "hangs" else None
+    if trouble != "hangs":
+        host.ovlay("status", "-v", "--backend", "bootc")
+    host.sh("pkill -x sleep || true")  # in a process namespace of the host's own
     host.ovlay("unmount", "--yes")
     seen(f"a host tool {trouble}", "exit status 7 with its last words, nothing is changed, and the lock is free")
 
@@ -240,7 +242,8 @@ with Host().lock():
     os.write(1, b"ready\\n")
     os.kill(os.getpid(), 19)
 """
-    pid = host.start(f"exec /usr/bin/python3 -I -c '{holder}'")
+    host.run("sh", "-c", "cat >/tmp/holder.py", stdin=holder)
+    pid = host.start("exec /usr/bin/python3 -I /tmp/holder.py")
     begun = time.monotonic()
     kinds = {each["kind"] for each in state(host)["anomalies"]}
     assert "at-work" in kinds
@@ -278,7 +281,7 @@ sys.exit(main(sys.argv[1:]))
         ),
         ("revert", "umount -l /usr", 5),
         ("unmount", "umount -l /usr", 0),
-        ("unmount", "mount -t tmpfs mine /usr", 5),
+        ("unmount", "mount --bind /usr /usr", 5),
         ("enable", "ostree admin unlock", 0),
     ],
 )
@@ -310,12 +313,12 @@ except ovlay.OvlayError as error:
     assert (said.status, "Traceback" in said.stderr) == (status, False), said
     assert host.sh("find /sysroot/ostree/deploy/debian/deploy/*/usr/share -maxdepth 1 -name one") == ""
     assert strays(host) == ""
-    if "tmpfs" in meanwhile:
-        assert host.stack()[-1].startswith("tmpfs")
+    if "--bind" in meanwhile:
+        assert len(host.stack()) == 3
     told_of = {0: "it finds done what it was asked for", 5: "exit status 5: it changed; nothing is written anywhere"}
     what = (
-        "mounts something else"
-        if "tmpfs" in meanwhile
+        "mounts something over it"
+        if "--bind" in meanwhile
         else "unmounts"
         if "admin unlock" not in meanwhile
         else "unlocks"
