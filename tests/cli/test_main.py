@@ -47,7 +47,7 @@ def test_every_verb_has_help_with_examples(cli: Cli, name: str) -> None:
 def test_every_example_in_the_help_means_something(name: str) -> None:
     module = options.load_verb(name)
     for line in module.EXAMPLES.splitlines()[1:]:
-        command = re.split(r" (?:[<>|]|&&) ", line.strip().split("  ")[0])[0]  # without what is said of it, or done with it
+        command = re.split(r" (?:[<>|]|&&) ", line.strip().split("  ")[0])[0]  # without what is said of it
         words = shlex.split(command)
         assert (words[0], options.ALIASES.get(words[1], words[1])) == ("ovlay", name), line
         options.parse_words(words[1:])
