@@ -32,6 +32,10 @@ Stamp = tuple[int, int, int, int, int]
 """Of stat(2): device, inode, size, and the nanoseconds of mtime and ctime. While it is the same the file is."""
 
 
+Told = tuple[Any, ...]
+"""The fields of a `Receipt` and its line, as they go from one process to another."""
+
+
 class Receipt(NamedTuple):
     """One path that was placed, or taken away.
 
@@ -225,6 +229,13 @@ class _Origins:
         row = (r.path, r.kind, r.sha256, r.to, r.size, r.mode, r.uid, r.gid, r.label, r.source, r.source_stamp)
         return front + _encode((*row, number, r.base))[1:-1]
 
+    def introduced(self, origin: tuple[Any, ...]) -> str:
+        """The line of an origin; "" where it was written before."""
+        if origin in self._known:
+            return ""
+        self._known[origin] = len(self._known)
+        return self._origin(origin)
+
     def origins(self) -> str:
         """The lines of all origins so far."""
         return "".join(map(self._origin, self._known))
@@ -288,6 +299,33 @@ class Journal:
         """What was intended is so; ``found`` is how it looks, None for what is absent."""
         receipt = self._intended.pop(path)
         self._done[path] = receipt._replace(placed=None if found is None else stamp_of(found))
+
+    def introduce(self, manifest: str | None, name: str) -> None:
+        """Write down for which manifest something is going to be placed, before two processes do it."""
+        self.begin()
+        assert self._descriptor is not None
+        line = self._origins.introduced((manifest, name, self.when, self.by))
+        os.write(self._descriptor, line.encode("utf-8", "surrogateescape"))
+
+    def told(self) -> list[Told]:
+        """All that was placed, in plain values: for another process."""
+        written = self._written
+        return [(*receipt, written.get(path)) for path, receipt in self._done.items() if receipt is not None]
+
+    def take(self, told: Iterable[Told] | None) -> None:
+        """What another process placed. Where it is not known (None) what it wrote down before it is read."""
+        if told is None:
+            self._known = self._read()
+            return
+        for *fields, written in told:
+            receipt = Receipt(*fields)
+            self._done[receipt.path] = receipt
+            if written is not None:
+                self._written[receipt.path] = written
+
+    def forget_all(self) -> None:
+        """Of a copy of this process: what was done before is told by the other one."""
+        self._done, self._intended, self._written = {}, {}, {}
 
     def settled(self, receipts: Iterable[Receipt]) -> None:
         """These are so, as was seen by comparing."""

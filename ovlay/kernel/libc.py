@@ -11,6 +11,8 @@ import errno
 import os
 
 _libc = ctypes.CDLL(None, use_errno=True)
+
+_PR_SET_PDEATHSIG = 1  # include/uapi/linux/prctl.h
 _libc.syscall.restype = ctypes.c_long
 _libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
 _libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
@@ -228,6 +230,14 @@ def unshare(flags: int) -> None:
     """unshare(2)."""
     if _libc.unshare(flags) < 0:
         raise _fail("unshare")
+
+
+def die_with_parent() -> None:
+    """Let this process be killed as soon as the one that made it ends: PR_SET_PDEATHSIG in prctl(2)."""
+    import signal
+
+    if _libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL), 0, 0, 0) != 0:
+        raise _fail("prctl")
 
 
 def is_denied(error: OSError) -> bool:

@@ -10,11 +10,15 @@ from typing import TYPE_CHECKING
 from ovlay.errors import NoSpace, NotPermitted, OvlayError, StateForbids, SystemCallFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from ovlay.host import Host
+    from ovlay.plan.halving import Halves, Other
     from ovlay.plan.plan import Plan
+    from ovlay.plan.sharing import Sharing
     from ovlay.plan.step import Step
+
+_MANY = 400  # steps: from here on a second process is worth its start
 
 _log = logging.getLogger(__name__)
 _log.addHandler(logging.NullHandler())
@@ -35,8 +39,19 @@ def execute(plan: Plan, host: Host, *, before: Callable[[Step], None] | None = N
     done: list[Step] = []
     loud = _log.isEnabledFor(logging.INFO)
     try:
-        with journalled(host, plan) as begin, _taken_back(plan, done, host), begun_sharing(host) as shared:
-            for step in plan.steps:
+        with (
+            journalled(host, plan) as begin,
+            _taken_back(plan, done, host),
+            begun_sharing(host) as shared,
+            contextlib.ExitStack() as stack,
+        ):
+            helped = _Helped(plan, host, shared)
+            stack.callback(helped.end)
+            while len(done) < len(plan.steps):
+                done += helped.done(len(done))
+                if len(done) == len(plan.steps):
+                    break
+                step = plan.steps[len(done)]
                 if not step.shares:
                     shared.release()
                 begin(step)
@@ -53,6 +68,39 @@ def execute(plan: Plan, host: Host, *, before: Callable[[Step], None] | None = N
         doing = "write down what was placed" if len(done) == len(plan.steps) else plan.steps[len(done)].describe()
         raise translate(error, doing) from error
     return tuple(told)
+
+
+class _Helped:
+    """A second process for the second half of a plan that is long; see `ovlay.plan.halving`."""
+
+    def __init__(self, plan: Plan, host: Host, shared: Sharing) -> None:
+        self._steps, self._host, self._shared = plan.steps, host, shared
+        self._halves: Halves | None = None
+        self._other: Other | None = None
+        if len(plan.steps) >= _MANY:
+            from ovlay.plan.halving import halves_of
+
+            self._halves = halves_of(plan.steps, many=_MANY)
+
+    def done(self, count: int) -> Sequence[Step]:
+        """The steps that were done by the other process when ``count`` of them are done; it is started on the way."""
+        halves = self._halves
+        if halves is None:
+            return ()
+        if count == halves.fork:
+            from ovlay.plan.halving import begin_other
+
+            self._other = begin_other(self._host, self._steps[halves.second : halves.end], self._shared)
+        if count != halves.second or self._other is None:
+            return ()
+        other, self._other, self._halves = self._other, None, None
+        return self._steps[count : count + other.collect(self._shared)]
+
+    def end(self) -> None:
+        """Stop it where it is at work still; what it wrote down is known."""
+        if self._other is not None:
+            self._other.end()
+            self._shared.take(None)
 
 
 @contextlib.contextmanager

@@ -16,10 +16,12 @@ from ovlay.plan.mounting import topmost
 from ovlay.receipts import Journal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from ovlay.host import Host
     from ovlay.kernel import Mount
+    from ovlay.plan.halving import Placing
+    from ovlay.receipts import Told
 
 
 TEMPORARY = ".ovlay-new-"
@@ -61,7 +63,7 @@ class Sharing:
         parent = path.rpartition("/")[0]
         view = self.view(target, mount_id)
         if self._inside is None or self._inside[0] != parent:
-            self._leave()
+            self.leave()
             descriptor = self._folder.enter_context(opened_parent(view, target, path))
             self._inside = (parent, Folder(descriptor, read_label(descriptor)))
         self._durable = self._durable or durable
@@ -83,9 +85,35 @@ class Sharing:
         self._count += 1
         return f"{TEMPORARY}{self._token}{self._count:08x}"
 
+    # --- between two processes: see `ovlay.plan.halving` ---
+
+    def prepare(self, steps: Iterable[Placing]) -> None:
+        """Open what two processes are going to share, and write down for whom these steps are."""
+        known: set[tuple[str | None, str]] = set()
+        for step in steps:
+            if (step.manifest, step.name) not in known:
+                known.add((step.manifest, step.name))
+                journal = self.journal(step.target, step.mount_id, durable=step.durable)
+                journal.introduce(step.manifest, step.name)
+
+    def forget(self) -> None:
+        """Of a process that was copied: what the other one does is its own affair."""
+        self.leave()
+        for journal in self._journals.values():
+            journal.forget_all()
+
+    def told(self) -> list[list[Told]]:
+        """What was placed since, for the other process."""
+        return [journal.told() for journal in self._journals.values()]
+
+    def take(self, told: list[list[Told]] | None) -> None:
+        """What the other process placed; None where it could not say so, but only wrote down its intents."""
+        for number, journal in enumerate(self._journals.values()):
+            journal.take(None if told is None else told[number])
+
     def release(self) -> None:
         """Close what is open of the overlay, so that it can be mounted otherwise."""
-        self._leave()
+        self.leave()
         self._opened = None
         self._view.close()
 
@@ -97,7 +125,8 @@ class Sharing:
             for journal in self._journals.values():
                 journal.settle()
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
+        """Close the directory that is open; what was placed in it is on the disk then, where durable."""
         if self._inside is None:
             return
         try:
