@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
@@ -128,7 +129,7 @@ def main_parser() -> Parser:
         description="A writable layer on a read-only /usr, that can say what is in it and be taken away again.",
         epilog="verbs:\n" + "".join(f"  {name:10}{line}\n" for name, line in VERBS.items()) + "\n" + _EXAMPLES,
         usage="ovlay [OPTION]... VERB [OPTION]...",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
     )
@@ -144,7 +145,7 @@ def verb_parser(name: str, module: Verb) -> Parser:
         usage=f"ovlay {name} [OPTION]...",
         description=module.__doc__,
         epilog=module.EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
     )
@@ -169,3 +170,21 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--host", action="store_true", help="in a container: let the ovlay of its host do it")
     group.add_argument("-v", "--verbose", action="count", help="say more; twice: show every host command")
     group.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors and what was asked for")
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """As it is, but for the width: argparse makes one for each argument, and imports shutil to ask for it."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=_columns() - 2)
+
+
+def _columns() -> int:
+    """As shutil.get_terminal_size has it."""
+    wanted = os.environ.get("COLUMNS", "")
+    if wanted.isdecimal() and int(wanted) > 0:
+        return int(wanted)
+    try:
+        return os.get_terminal_size(1).columns or 80
+    except OSError:
+        return 80
