@@ -156,8 +156,10 @@ def test_the_loader_and_the_schema_agree(data: st.DataObject) -> None:
 
 def agree(document: dict[str, Any]) -> None:
     wrong = [error.message for error in VALIDATOR.iter_errors(document)]
-    told = [problem for problem in problems(document) if not BEYOND.search(problem.message)]
-    assert bool(wrong) == bool(told), (wrong, told)
+    everything = problems(document)
+    told = [problem for problem in everything if not BEYOND.search(problem.message)]
+    # Of one value only the first mistake is told, and that may be one that a schema cannot see.
+    assert bool(wrong) == bool(told) or (wrong and everything), (wrong, everything)
 
 
 @pytest.mark.parametrize("kind", Kind)
