@@ -112,7 +112,7 @@ def _parse_toml(file: str, text: str) -> dict[str, Any]:
         else:
             column = f" at column {place[3]}" if place[3] else ""
             message = place[1][:1].lower() + place[1][1:] + column
-            line = int(place[2]) if place[2] else len(text.rstrip().splitlines()) or 1
+            line = int(place[2]) if place[2] else text.rstrip().count("\n") + 1
         raise InvalidManifest([Problem(file, line, "", f"is not TOML: {message}")]) from error
 
 

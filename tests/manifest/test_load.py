@@ -8,7 +8,7 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ovlay.errors import NotPermitted
@@ -442,6 +442,7 @@ MARKS = [*"[]{},=.#'\"\\\n\0\ufeff", '"""', "'" * 3, "9" * 5000]
 
 @settings(max_examples=500)
 @given(st.lists(st.sampled_from(PIECES + MARKS), max_size=25).map("".join) | st.text())
+@example("'\r0")
 def test_a_text_is_a_manifest_or_is_refused(text: str) -> None:
     found: Manifest | InvalidManifest
     try:
