@@ -21,6 +21,7 @@ LAYERS = (
     ("ovlay.changes.content", "ovlay.changes.descent"),
     ("ovlay.changes.classify", "ovlay.files", "ovlay.bases"),
     ("ovlay.receipts",),
+    ("ovlay.recording",),
     ("ovlay.plan",),
     ("ovlay.files.installing", "ovlay.uppers"),
     ("ovlay.survey", "ovlay.changes"),

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ovlay.bases import Seen, read_bases, record_bases
-from ovlay.receipts import NOTHING, Journal, Receipt, book_path, drop_receipts, parse_book, stamp_of
+from ovlay.receipts import NOTHING, Receipt, book_path, drop_receipts, parse_book, stamp_of
+from ovlay.recording import Journal
 from ovlay.simulated import SimulatedHost
 
 if TYPE_CHECKING:

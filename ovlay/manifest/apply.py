@@ -11,7 +11,8 @@ from ovlay.manifest.finding import Comparison, Finding, Readings, State
 from ovlay.manifest.seal import read_seal, seal
 from ovlay.model import AnomalyKind, Mode, Persistence
 from ovlay.plan.plan import Plan
-from ovlay.receipts import Journal, is_durable
+from ovlay.receipts import is_durable
+from ovlay.recording import Journal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ovlay.host import Host
     from ovlay.plan.sharing import Folder, Sharing
-    from ovlay.receipts import Journal
+    from ovlay.recording import Journal
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 

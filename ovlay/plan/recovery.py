@@ -131,7 +131,8 @@ def _flagged(host: Host, target: str, directory: str, flags: int) -> bool:
 
 def _settle_receipts(host: Host, target: str) -> None:
     """Write down what was placed, as far as it is there."""
-    from ovlay.receipts import Journal, book_path, parse_book
+    from ovlay.receipts import book_path, parse_book
+    from ovlay.recording import Journal
 
     overlays = [mount for mount in host.mounts_at(target) if mount.is_overlay and mount.upper is not None]
     if not overlays:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ovlay.files.destination import opened_parent
 from ovlay.files.label import read_label
 from ovlay.plan.mounting import topmost
-from ovlay.receipts import Journal
+from ovlay.recording import Journal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -14,8 +14,8 @@ from ovlay.elevate.calls import perform
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ovlay.cli.changing import Request
     from ovlay.carrying import Outcome
+    from ovlay.cli.changing import Request
     from tests.bkt.conftest import Bkt, Cargo, Repository
 
 

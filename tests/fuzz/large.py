@@ -42,11 +42,12 @@ def numbered(line: Callable[[int], str], *, front: str = "", end: str = "") -> C
 
 def receipt(path: str, state: str) -> str:
     """The line of a receipt; that of its origin, number 0, is left out."""
-    from ovlay.receipts import Receipt, _Origins
+    from ovlay.receipts import Receipt
+    from ovlay.recording import Origins
 
     stamp = (1, 2, 3, 4, 5)
     placed = Receipt(path, "file", "ab" * 32, size=5, source="/s", source_stamp=stamp, placed=stamp, base="nothing")
-    return _Origins().line(placed, state).splitlines()[-1] + "\n"
+    return Origins().line(placed, state).splitlines()[-1] + "\n"
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------

@@ -174,12 +174,13 @@ def check_manifest(data: bytes) -> None:
 
 
 def check_receipts(data: bytes) -> None:
-    from ovlay.receipts import _head, _Origins, parse_book
+    from ovlay.receipts import parse_book
+    from ovlay.recording import Origins, head_of
 
     book = parse_book(as_file(data), "id")
-    origins = _Origins()
+    origins = Origins()
     settled = [receipt for receipt in book.receipts.values() if not receipt.pending]
-    text = _head("id") + "".join(origins.line(receipt, "p") for receipt in settled)
+    text = head_of("id") + "".join(origins.line(receipt, "p") for receipt in settled)
     assert list(parse_book(text, "id").receipts.values()) == settled
 
 

@@ -15,7 +15,8 @@ from ovlay.model import as_json
 from ovlay.notation import is_plain, parse_json, parse_toml, shown
 from ovlay.plan.directories import DiscardUpper
 from ovlay.plan.unmounting import View
-from ovlay.receipts import Receipt, _head, _Origins, parse_book
+from ovlay.receipts import Receipt, parse_book
+from ovlay.recording import Origins, head_of
 from tests.fuzz.__main__ import CORPUS
 from tests.fuzz.targets import TARGETS, format_mount
 
@@ -191,9 +192,9 @@ RECEIPTS = st.builds(
 def test_receipts_are_read_as_they_were_written_however_much_is_lost(
     receipts: list[Receipt], data: st.DataObject
 ) -> None:
-    origins = _Origins()
+    origins = Origins()
     lines = [origins.line(receipt, "p") for receipt in receipts]
-    text = _head("id") + "".join(lines)
+    text = head_of("id") + "".join(lines)
     assert list(parse_book(text, "id").receipts.values()) == receipts
     cut = text[: data.draw(st.integers(0, len(text)))]
     left = list(parse_book(cut, "id").receipts.values())
@@ -201,8 +202,8 @@ def test_receipts_are_read_as_they_were_written_however_much_is_lost(
 
 
 def test_a_row_that_is_none_takes_no_other_with_it() -> None:
-    origins = _Origins()
+    origins = Origins()
     receipt = Receipt("bin/x", "file")
     good = origins.line(receipt, "p")
     for bad in ("[]", "{}", '"o"', "[1]", '["p"]', "[" * 5000, '["p",' + "1," * 13 + "1]", "1" * 5000, "", "NaN"):
-        assert parse_book(_head("id") + good + bad + "\n" + good, "id").receipts == {"bin/x": receipt}
+        assert parse_book(head_of("id") + good + bad + "\n" + good, "id").receipts == {"bin/x": receipt}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ovlay.manifest.finding import State
-from ovlay.receipts import Journal
+from ovlay.recording import Journal
 from tests.manifest.case import Case, Tree
 
 if TYPE_CHECKING:

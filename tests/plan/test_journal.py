@@ -85,7 +85,8 @@ def test_a_journal_that_was_not_written_to_its_end_says_nothing(overlay: ovlay.O
 def test_a_receipt_that_could_not_be_settled_is_left_to_the_next_call(
     overlay: ovlay.Overlay, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ovlay.receipts import Journal, read_book
+    from ovlay.receipts import read_book
+    from ovlay.recording import Journal
 
     def full(_: Journal) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
