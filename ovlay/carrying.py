@@ -44,22 +44,23 @@ def carry_out(
     confirm: Callable[[Plan], bool] | None,
     *,
     look_again: bool = True,
-    afterwards: Callable[[], None] = lambda: None,
+    afterwards: Callable[[], None] | None = None,
 ) -> Outcome:
     """Make a plan and execute it; what an ovlay that was killed had begun is brought to an end first.
 
     ``confirm`` is called before the lock is taken, since a person takes time. Under the lock the plan is made again,
     unless its steps look for themselves, and `Conflict` is raised where it is not what was confirmed. Where nobody has
-    to be asked it is made once, under the lock. ``afterwards`` is called under the lock too, when all went well.
+    to be asked it is made once, under the lock, unless there never was one in this boot. ``afterwards`` is called
+    under the lock too, when all went well.
     """
-    if confirm is None and host.euid == 0:
-        return _at_once(host, make, afterwards)
+    if confirm is None and host.euid == 0 and host.is_directory(host.state_dir):
+        return _at_once(host, make, afterwards)  # the lock is there: what is refused leaves no trace
     from ovlay.plan.execute import demand_privilege
 
     ended = recovered(host)
     plan = make()
     if not plan:
-        if host.euid == 0:
+        if afterwards is not None and host.euid == 0:
             with host.lock():
                 afterwards()
         return Outcome(plan, changed=False, told=ended)
@@ -79,7 +80,7 @@ def carry_out(
     return done._replace(told=(*ended, *done.told))
 
 
-def _at_once(host: Host, make: Callable[[], Plan], afterwards: Callable[[], None]) -> Outcome:
+def _at_once(host: Host, make: Callable[[], Plan], afterwards: Callable[[], None] | None) -> Outcome:
     from ovlay.plan.recovery import recover
 
     with host.lock():
@@ -90,7 +91,8 @@ def _at_once(host: Host, make: Callable[[], Plan], afterwards: Callable[[], None
             from ovlay.plan.execute import execute
 
             told = execute(plan, host)
-        afterwards()
+        if afterwards is not None:
+            afterwards()
         return Outcome(plan, changed=bool(plan), told=(*recovered, *told))
 
 
