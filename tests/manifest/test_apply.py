@@ -113,6 +113,7 @@ def test_the_plan_says_what_apply_does_and_a_confirmed_one_reads_nothing_twice(c
 
 
 def test_an_entry_that_goes_is_taken_back(case: Case) -> None:
+    case.overlay.enable()  # a user's simulated host seals by taking write permission away
     before = case.tree()
     case.says(*ALL)
     case.apply()

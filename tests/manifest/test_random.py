@@ -44,8 +44,8 @@ def test_any_sequence(said: list[tuple[str, ...]], edited: list[str]) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         case = Case(Path(scratch))
         with case.host:
+            case.overlay.enable()  # a user's simulated host seals by taking write permission away
             before = case.tree()
-            case.overlay.enable()
             case.at("share/untouched").write_text("mine")
             for entries in said:
                 case.says(*entries)
