@@ -45,7 +45,7 @@ class Plan:
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Plan:
         """The plan that `to_json` made; raises `InvalidInput` where it is not one, or has a step not known here."""
-        from ovlay.notation import shown
+        from ovlay.notation import is_writable, shown
         from ovlay.plan.steps import known_steps
 
         known = known_steps()
@@ -54,8 +54,8 @@ class Plan:
         listed, warnings, reason = document.get("steps"), document.get("warnings"), document.get("reason")
         if not isinstance(listed, list) or not isinstance(warnings, list) or not isinstance(reason, str):
             raise InvalidInput("a plan has a reason, a list of warnings and a list of steps")
-        if not all(isinstance(warning, str) for warning in warnings):
-            raise InvalidInput("the warnings of a plan are texts")
+        if not all(isinstance(text, str) and is_writable(text) for text in (reason, *warnings)):
+            raise InvalidInput("the reason and the warnings of a plan are texts, with no half of a character in them")
         steps = []
         for item in listed:
             kind = item.get("step") if isinstance(item, dict) else None

@@ -80,6 +80,7 @@ def _round(name: str, crashes: Path, words: Path, corpus: Path, seconds: float) 
     options = [
         f"-max_total_time={max(1, round(seconds))}",
         f"-timeout={_HANGS}",
+        f"-report_slow_units={_HANGS}",  # below that the machine was slow, by the clock, and not the parser
         f"-rss_limit_mb={_MEMORY}",
         f"-max_len={_LONGEST}",
         f"-artifact_prefix={crashes}/{name}-",
