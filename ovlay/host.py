@@ -226,13 +226,13 @@ class Host:
         return (0, 0) if self.plans_for_root else (os.geteuid(), os.getegid())
 
     def opened_source(self, path: str) -> AbstractContextManager[int]:
-        """A descriptor on a regular file that is to be placed; see `ovlay.files.source.opened_source`.
+        """A descriptor on a regular file that is to be placed; see `ovlay.files.source.OpenedSource`.
 
         The path is the caller's own and not the host's: a simulated host takes its files from the real one.
         """
-        from ovlay.files.source import opened_source
+        from ovlay.files.source import OpenedSource
 
-        return opened_source(path)
+        return OpenedSource(path)
 
     def told(self, line: str) -> None:
         """Say what is worth knowing while something is under way, to the ``listener`` if there is one."""

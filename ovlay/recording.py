@@ -7,10 +7,10 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
-from ovlay.receipts import RACY, SCHEMA, Receipt, Stamp, Told, book_path, last_settled, parse_book, parse_line, stamp_of
+from ovlay.receipts import RACY, SCHEMA, Receipt, Stamp, Told, book_path, last_settled, parse_book, parse_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from ovlay.host import Host
 
@@ -30,19 +30,21 @@ class Origins:
 
     def line(self, receipt: Receipt, state: str) -> str:
         """The line of a receipt, behind that of its origin where that is new."""
-        return _closed(self.row(receipt), state, receipt.placed)
+        front, row = self.row(receipt)
+        return front + _closed(row, state, receipt.placed)
 
-    def row(self, receipt: Receipt) -> str:
-        """As `line`, without the first and the last field, which `_closed` adds."""
-        r = receipt
-        origin = (r.manifest, r.name, r.when, r.by)
-        number = self._known.get(origin)
-        front = ""
-        if number is None:
-            number = self._known[origin] = len(self._known)
-            front = self._origin(origin)
-        row = (r.path, r.kind, r.sha256, r.to, r.size, r.mode, r.uid, r.gid, r.label, r.source, r.source_stamp)
-        return front + _encode((*row, number, r.base))[1:-1]
+    def row(self, receipt: Receipt) -> tuple[str, str]:
+        """The line of the origin where it is new, else ""; and the receipt without what `_closed` adds."""
+        path, kind, sha256, to, size, mode, uid, gid, label, source, came, _, manifest, name, when, by, base, *_ = (
+            receipt
+        )
+        origin = (manifest, name, when, by)
+        front = "" if origin in self._known else self.introduced(origin)
+        row = (
+            f"{_quoted(path)}, {_quoted(kind)}, {_maybe(sha256)}, {_maybe(to)}, {size}, {mode}, {uid}, {gid}, "
+            f"{_maybe(label)}, {_maybe(source)}, {_stamp(came)}, {self._known[origin]}, {_maybe(base)}"
+        )
+        return front, row
 
     def introduced(self, origin: tuple[Any, ...]) -> str:
         """The line of an origin; "" where it was written before."""
@@ -57,17 +59,24 @@ class Origins:
 
     @staticmethod
     def _origin(origin: tuple[Any, ...]) -> str:
-        return _encode(("o", *origin)) + "\n"
+        return json.dumps(("o", *origin)) + "\n"
 
 
-_encode = json.JSONEncoder().encode
+# JSON by hand: json.dumps() of each of ten thousand rows takes as long as to write the files.
+_quoted = json.encoder.encode_basestring_ascii
 
 
-def _closed(line: str, state: str, placed: Stamp | None) -> str:
-    """A line of `Origins.row`, whole; the line of its origin stays in front of it."""
-    front, newline, row = line.rpartition("\n")
-    stamp = "null" if placed is None else "[%d,%d,%d,%d,%d]" % placed  # noqa: UP031 (half the time)
-    return f'{front}{newline}["{state}", {row}, {stamp}]\n'
+def _maybe(text: str | None) -> str:
+    return "null" if text is None else _quoted(text)
+
+
+def _stamp(stamp: Stamp | None) -> str:
+    return "null" if stamp is None else "[%d, %d, %d, %d, %d]" % stamp  # noqa: UP031 (half the time)
+
+
+def _closed(row: str, state: str, placed: Stamp | None) -> str:
+    """A row of `Origins.row` as a whole line."""
+    return f'["{state}", {row}, {_stamp(placed)}]\n'
 
 
 class Journal:
@@ -82,10 +91,12 @@ class Journal:
         self._path = book_path(host, target, durable=durable)
         self._descriptor: int | None = None
         self._origins = Origins()
-        self._written: dict[str, str] = {}
+        self._rows: dict[str, str] = {}
         self._known: dict[str, Receipt] | None = None
         self._done: dict[str, Receipt | None] = {}
         self._intended: dict[str, Receipt] = {}
+        self.stamps: dict[str, Stamp | None] = {}
+        """How all that was placed looked then, by path; None for what is absent."""
         self.when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         self.by = _login(host)
 
@@ -94,50 +105,55 @@ class Journal:
         if self._descriptor is None:
             self._open()
 
-    def intend(self, receipt: Receipt) -> None:
-        """Write down what is about to be placed."""
-        if not receipt.when:
-            receipt = receipt._replace(when=self.when, by=self.by)
+    def intend(self, receipts: Sequence[Receipt]) -> None:
+        """Write down what is about to be placed, in one write."""
         self.begin()
         assert self._descriptor is not None
-        self._intended[receipt.path] = receipt
-        line = self._origins.row(receipt)
-        os.write(self._descriptor, _closed(line, "i", receipt.placed).encode("utf-8", "surrogateescape"))
-        self._written[receipt.path] = line.rpartition("\n")[2]
+        lines: list[str] = []
+        for each in receipts:
+            receipt = each if each.when else each._replace(when=self.when, by=self.by)
+            self._intended[receipt.path] = receipt
+            front, row = self._origins.row(receipt)
+            lines += (front, _closed(row, "i", receipt.placed))
+            self._rows[receipt.path] = row
+        write_all(self._descriptor, "".join(lines).encode())
         if self._durable:
             os.fsync(self._descriptor)
 
-    def placed(self, path: str, found: os.stat_result | None) -> None:
-        """What was intended is so; ``found`` is how it looks, None for what is absent."""
-        receipt = self._intended.pop(path)
-        self._done[path] = receipt._replace(placed=None if found is None else stamp_of(found))
+    def placed(self, path: str, stamp: Stamp | None) -> None:
+        """What was intended is so, and looks like this; None for what is absent."""
+        self._done[path] = self._intended.pop(path)
+        self.stamps[path] = stamp
 
     def introduce(self, manifest: str | None, name: str) -> None:
         """Write down for which manifest something is going to be placed, before two processes do it."""
         self.begin()
         assert self._descriptor is not None
         line = self._origins.introduced((manifest, name, self.when, self.by))
-        os.write(self._descriptor, line.encode("utf-8", "surrogateescape"))
+        write_all(self._descriptor, line.encode())
 
     def told(self) -> list[Told]:
         """All that was placed, in plain values: for another process."""
-        written = self._written
-        return [(*receipt, written.get(path)) for path, receipt in self._done.items() if receipt is not None]
+        rows, stamps = self._rows, self.stamps
+        return [
+            (*receipt, rows.get(path), stamps.get(path)) for path, receipt in self._done.items() if receipt is not None
+        ]
 
     def take(self, told: Iterable[Told] | None) -> None:
         """What another process placed. Where it is not known (None) what it wrote down before it is read."""
         if told is None:
             self._known = self._read()
             return
-        for *fields, written in told:
+        for *fields, row, stamp in told:
             receipt = Receipt(*fields)
             self._done[receipt.path] = receipt
-            if written is not None:
-                self._written[receipt.path] = written
+            self.stamps[receipt.path] = stamp
+            if row is not None:
+                self._rows[receipt.path] = row
 
     def forget_all(self) -> None:
         """Of a copy of this process: what was done before is told by the other one."""
-        self._done, self._intended, self._written = {}, {}, {}
+        self._done, self._intended, self._rows, self.stamps = {}, {}, {}, {}
 
     def settled(self, receipts: Iterable[Receipt]) -> None:
         """These are so, as was seen by comparing."""
@@ -145,6 +161,7 @@ class Journal:
             if not receipt.when:
                 receipt = receipt._replace(when=self.when, by=self.by)  # noqa: PLW2901
             self._done[receipt.path] = receipt._replace(pending=False, before=None)
+            self.stamps[receipt.path] = receipt.placed
 
     def forget(self, paths: Iterable[str]) -> None:
         """These are not ours any more."""
@@ -170,25 +187,26 @@ class Journal:
         self._record_bases()
         self._make_directory()
         host.write(self._path, self._text(receipts), mode=0o600, durable=self._durable)
-        self._known, self._done, self._intended, self._origins, self._written = None, {}, {}, Origins(), {}
+        self._known, self._done, self._intended, self._origins, self._rows = None, {}, {}, Origins(), {}
 
     def _text(self, receipts: Mapping[str, Receipt]) -> str:
         now = time.time_ns() - RACY
-        lines = [head_of(self._identity), self._origins.origins()]
+        lines = []
         for path in sorted(receipts):
             receipt = receipts[path]
-            placed, came = receipt.placed, receipt.source_stamp
-            written = self._written.get(path) if self._done.get(path) is receipt else None
+            placed, came, row = receipt.placed, receipt.source_stamp, None
+            if self._done.get(path) is receipt:
+                placed, row = self.stamps[path], self._rows.get(path)
             if placed is not None and placed[4] > now:
                 placed = None  # it can be changed again with the same stamps: next time it is read
             if came is not None and came[4] > now:
-                receipt, written = receipt._replace(source_stamp=None), None
-            if written is None:
+                receipt, row = receipt._replace(source_stamp=None), None
+            if row is None:
                 if receipt.before is not None:
-                    lines.append(_closed(self._origins.row(receipt.before), "p", receipt.before.placed))
-                written = self._origins.row(receipt)
-            lines.append(_closed(written, "i" if receipt.pending else "p", placed))
-        return "".join(lines)
+                    lines.append(_closed(self._origins.row(receipt.before)[1], "p", receipt.before.placed))
+                row = self._origins.row(receipt)[1]
+            lines.append(_closed(row, "i" if receipt.pending else "p", placed))
+        return "".join((head_of(self._identity), self._origins.origins(), *lines))
 
     def _record_bases(self) -> None:
         from ovlay.bases import record_bases
@@ -214,6 +232,12 @@ class Journal:
         # The first newline ends a line that was cut off; numbers of origins begin anew.
         start = "\n" if mine else head_of(self._identity)
         os.write(self._descriptor, (start + json.dumps(["b", self.when]) + "\n").encode())
+
+
+def write_all(descriptor: int, content: bytes) -> None:
+    """Write all of it, however little of it the kernel takes at once: write(2)."""
+    while content:
+        content = content[os.write(descriptor, content) :]
 
 
 def _login(host: Host) -> int:

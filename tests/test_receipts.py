@@ -47,8 +47,8 @@ def test_what_was_placed_is_known(host: SimulatedHost, tmp_path: Path) -> None:
     time.sleep(0.05)
     now = (tmp_path / "x").stat()
     book = journal(host)
-    book.intend(placed("bin/x"))
-    book.placed("bin/x", now)
+    book.intend([placed("bin/x")])
+    book.placed("bin/x", stamp_of(now))
     book.settle()
     (receipt,) = read(host).values()
     assert (receipt.placed, receipt.pending, receipt.by) == (stamp_of(now), False, book.by)
@@ -60,7 +60,7 @@ def test_an_intent_is_known_at_once_with_what_was_before(host: SimulatedHost, tm
     first.settled([placed("bin/x")])
     first.settle()
     second = journal(host)
-    second.intend(placed("bin/x", sha256="cd" * 32))
+    second.intend([placed("bin/x", sha256="cd" * 32)])
     receipt = read(host)["bin/x"]
     assert (receipt.pending, receipt.sha256) == (True, "cd" * 32)
     assert receipt.before is not None
@@ -88,7 +88,7 @@ def test_those_of_another_overlay_do_not_count(host: SimulatedHost) -> None:
     book.settle()
     assert read(host, "0:51") == {}
     other = journal(host, "0:51")
-    other.intend(placed("bin/y"))
+    other.intend([placed("bin/y")])
     other.settle()
     assert list(read(host, "0:51")) == ["bin/y"]
 
@@ -101,7 +101,7 @@ def test_a_line_that_was_cut_off_takes_no_other_with_it(host: SimulatedHost) -> 
     path.write_text(path.read_text() + '["i", "bin/z", "fi')
     assert list(read(host)) == ["bin/x", "bin/y"]
     again = journal(host)
-    again.intend(placed("bin/w"))
+    again.intend([placed("bin/w")])
     assert sorted(read(host)) == ["bin/w", "bin/x", "bin/y"]
 
 

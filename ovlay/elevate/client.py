@@ -12,7 +12,7 @@ from ovlay.elevate.bundle import FLAGS, INTERPRETER, LOADER, bundled_code
 from ovlay.elevate.helper import error_document, outcome_of, raised
 from ovlay.elevate.wire import Wire
 from ovlay.errors import InvalidInput, NotPermitted, OvlayError, ToolFailed
-from ovlay.files.source import opened_source
+from ovlay.files.source import OpenedSource
 
 if TYPE_CHECKING:
     import subprocess
@@ -92,7 +92,7 @@ def _converse(wire: Wire, confirm: Callable[[Plan], bool] | None) -> Outcome:
 def _send_source(wire: Wire, path: str) -> None:
     """Open a file as the user who asked for it to be installed, whatever root could open."""
     try:
-        with opened_source(path) as descriptor:
+        with OpenedSource(path) as descriptor:
             wire.send({"opened": True}, [descriptor])
     except OvlayError as error:
         wire.send({"error": error_document(error)})

@@ -45,6 +45,8 @@ class Judge:
         """How an item stands; with ``base`` whether it graduated is asked too."""
         path = item.path
         now, receipt = self._sides.now.look(path), self._receipts.get(path)
+        if now is None and receipt is None and item.kind is not Kind.ABSENT and self._sides.is_bare(path):
+            return self._over_base(item, None, State.MISSING)
         if self._is_declared(item, now, receipt):
             self._settle(item, now, receipt)
             if base and (item.given or now is None) and self._sides.is_base(path):

@@ -144,6 +144,10 @@ class Sides:
         """What lies beneath the overlay."""
         return self.now if self._mount is None else self._sides()[1]
 
+    def is_bare(self, path: str) -> bool:
+        """Whether not even the directory of a path is there, on neither side."""
+        return self.now.folder(path) is None and (self._mount is None or self._sides()[1].folder(path) is None)
+
     def is_base(self, path: str) -> bool:
         """Whether the target has at this path what the base has; of directories only their own attributes count."""
         if self._mount is None:

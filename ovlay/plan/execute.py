@@ -31,6 +31,7 @@ def execute(plan: Plan, host: Host, *, before: Callable[[Step], None] | None = N
     reverse, and the error is raised: always an `OvlayError`. An interruption (Ctrl-C) undoes them too. What a step
     placed stays placed, and so does the overlay that it was placed in (`Step.keeps`).
     """
+    from ovlay.plan.batching import batch_at, run_batch
     from ovlay.plan.journal import journalled
     from ovlay.plan.sharing import begun_sharing
 
@@ -51,17 +52,16 @@ def execute(plan: Plan, host: Host, *, before: Callable[[Step], None] | None = N
                 done += helped.done(len(done))
                 if len(done) == len(plan.steps):
                     break
-                step = plan.steps[len(done)]
-                if not step.shares:
+                batch = batch_at(plan.steps, len(done))
+                if not batch[0].shares:
                     shared.release()
-                begin(step)
-                if before is not None:
-                    before(step)
-                if loud:
+                begin(batch[0])
+                for step in batch if before is not None or loud else ():
+                    if before is not None:
+                        before(step)
                     _log.info("%s", step.describe())
-                if said := step.run(host):
+                if said := run_batch(batch, host, done):
                     told.append(said)
-                done.append(step)
     except OSError as error:
         if isinstance(error, OvlayError):
             raise

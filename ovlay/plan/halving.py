@@ -12,6 +12,7 @@ import marshal
 import os
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
+from ovlay.plan.batching import batch_at, run_batch
 from ovlay.plan.linking import PlaceLink
 from ovlay.plan.placing import PlaceFile
 from ovlay.plan.settling import MakeDirectory
@@ -53,8 +54,8 @@ def halves_of(steps: Sequence[Step], *, many: int) -> Halves | None:
         return None
     middle = len(placing) // 2
     parent = _folder(placing[middle])
-    while middle < len(placing) and _folder(placing[middle]) == parent:
-        middle += 1
+    while middle < len(placing) and _folder(placing[middle]) == parent and isinstance(placing[middle], PlaceFile):
+        middle += 1  # a directory is made together with its files
     needed: set[str] = set()
     for step in placing[middle:]:
         folder = _folder(step)
@@ -134,16 +135,13 @@ def _be_other(host: Host, steps: Sequence[Step], shared: Sharing, end: int, pare
         from ovlay.kernel.libc import die_with_parent
 
         die_with_parent()
-        done = 0
+        done: list[Step] = []
         shared.forget()
         with contextlib.suppress(BaseException):
-            for step in steps:
-                if os.getppid() != parent:
-                    break
-                step.run(host)
-                done += 1
+            while len(done) < len(steps) and os.getppid() == parent:
+                run_batch(batch_at(steps, len(done)), host, done)
             shared.leave()
         with open(end, "wb") as stream:
-            marshal.dump((done, shared.told()), stream, 2)
+            marshal.dump((len(done), shared.told()), stream, 2)
     finally:
         os._exit(0)

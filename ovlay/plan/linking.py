@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ovlay.errors import InvalidInput
 from ovlay.files.copying import look
-from ovlay.plan.placing import set_label, telling_space, temporary, wanted_label
+from ovlay.plan.dressing import set_label, telling_space, temporary, wanted_label
 from ovlay.plan.sharing import share
 from ovlay.plan.step import Step
 from ovlay.receipts import Receipt, stamp_of
@@ -65,21 +65,20 @@ class PlaceLink(Step):
                 os.chown(hidden, self.uid, self.gid, dir_fd=parent, follow_symlinks=False)
             label = wanted_label(place, stat.S_IFLNK | 0o777, self.label, folder, replaces=there is not None)
             set_label(f"/proc/self/fd/{parent}/{hidden}", label)
-            journal.intend(
-                Receipt(
-                    self.path,
-                    "symlink",
-                    to=self.to,
-                    size=made.st_size,
-                    mode=stat.S_IMODE(made.st_mode),
-                    uid=self.uid,
-                    gid=self.gid,
-                    label=self.label,
-                    placed=stamp_of(made),
-                    manifest=self.manifest,
-                    name=self.name,
-                    base=self.base,
-                )
+            receipt = Receipt(
+                self.path,
+                "symlink",
+                to=self.to,
+                size=made.st_size,
+                mode=stat.S_IMODE(made.st_mode),
+                uid=self.uid,
+                gid=self.gid,
+                label=self.label,
+                placed=stamp_of(made),
+                manifest=self.manifest,
+                name=self.name,
+                base=self.base,
             )
+            journal.intend([receipt])
             os.rename(hidden, name, src_dir_fd=parent, dst_dir_fd=parent)
-            journal.placed(self.path, os.stat(name, dir_fd=parent, follow_symlinks=False))
+            journal.placed(self.path, stamp_of(os.stat(name, dir_fd=parent, follow_symlinks=False)))

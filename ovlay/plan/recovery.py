@@ -167,14 +167,17 @@ def _settled(host: Host, target: str, receipt: Receipt) -> Receipt | None:
 
     folder, _, name = receipt.path.rpartition("/")
     with contextlib.ExitStack() as stack:
+        found, parent = None, -1
         try:
             top = os.open(host.path(target), DIRECTORY)
             stack.callback(os.close, top)
             parent = descend(top, folder)
             stack.callback(os.close, parent)
+            found = look(name, parent)
+        except FileNotFoundError:  # it was to come with its directory
+            pass
         except OSError:
             return receipt
-        found = look(name, parent)
         for known in (receipt, receipt.before):
             if known is not None and _is_so(known, found, name, parent):
                 return known._replace(pending=False, before=None, placed=None if found is None else stamp_of(found))

@@ -44,7 +44,7 @@ class RemovePath(Step):
         folder = shared.folder(self.target, self.mount_id, self.path, durable=self.durable)
         journal = shared.journal(self.target, self.mount_id, durable=self.durable)
         name = self.path.rpartition("/")[2]
-        journal.intend(Receipt(self.path, "absent", manifest=self.manifest, name=self.name, base=self.base))
+        journal.intend([Receipt(self.path, "absent", manifest=self.manifest, name=self.name, base=self.base)])
         if look(name, folder.descriptor) is not None:
             remove_whole(folder.descriptor, name)
         journal.placed(self.path, None)

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from ovlay.errors import Conflict
-from ovlay.files.copying import look
-from ovlay.plan.placing import DIRECTORY, dress, set_label, telling_space, temporary, wanted_label
+from ovlay.plan.dressing import set_label
 from ovlay.plan.sharing import share
 from ovlay.plan.step import Step
 from ovlay.receipts import Receipt, stamp_of
@@ -25,7 +24,10 @@ _NODE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
 @dataclass(frozen=True, slots=True)
 class MakeDirectory(Step):
-    """A directory that is there as a whole from its first moment on. Where one is there already nothing happens."""
+    """A directory that is there as a whole from its first moment on. Where one is there already nothing happens.
+
+    The files that follow it in a plan appear with it: see `ovlay.plan.batching`.
+    """
 
     kind: ClassVar[str] = "make-directory"
     keeps: ClassVar[bool] = True
@@ -50,29 +52,9 @@ class MakeDirectory(Step):
         return ((self.target, self.path.rpartition("/")[0]),)
 
     def run(self, host: Host) -> str:
-        return share(host, self._run)
+        from ovlay.plan.batching import make_filled
 
-    def _run(self, shared: Sharing) -> None:
-        folder = shared.folder(self.target, self.mount_id, self.path, durable=self.durable)
-        journal = shared.journal(self.target, self.mount_id, durable=self.durable)
-        place, parent = f"{self.target}/{self.path}", folder.descriptor
-        name = self.path.rpartition("/")[2]
-        there = look(name, parent)
-        if there is not None:
-            if stat.S_ISDIR(there.st_mode):
-                return
-            raise Conflict(f"{place} is not a directory", remedy="look at it with `ovlay plan`, then try again")
-        with temporary(parent) as hidden, telling_space(place):
-            os.mkdir(hidden, 0o700, dir_fd=parent)
-            made = os.open(hidden, DIRECTORY, dir_fd=parent)
-            try:
-                label = wanted_label(place, stat.S_IFDIR | self.mode, self.label, folder, replaces=False)
-                dress(made, self.uid, self.gid, self.mode, label)
-                journal.intend(_receipt(self, "directory", os.fstat(made)))
-                os.rename(hidden, name, src_dir_fd=parent, dst_dir_fd=parent)
-                journal.placed(self.path, os.fstat(made))
-            finally:
-                os.close(made)
+        return share(host, lambda shared: make_filled(self, (), host, shared, []))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +93,7 @@ class AdjustAttributes(Step):
             if stat.S_IFMT(found.st_mode) not in (stat.S_IFREG, stat.S_IFDIR):
                 raise Conflict(f"{self.target}/{self.path} is another file by now", remedy="try again")
             kind = "directory" if stat.S_ISDIR(found.st_mode) else "file"
-            journal.intend(_receipt(self, kind, found))
+            journal.intend([receipt_of(self, kind, found)])
             where = f"/proc/self/fd/{node}"
             if (found.st_uid, found.st_gid) != (self.uid, self.gid):
                 os.chown(where, self.uid, self.gid)
@@ -123,7 +105,7 @@ class AdjustAttributes(Step):
             os.close(node)
         # Its first change may have given it another inode: it was copied up.
         name = self.path.rpartition("/")[2]
-        journal.placed(self.path, os.stat(name, dir_fd=folder.descriptor, follow_symlinks=False))
+        journal.placed(self.path, stamp_of(os.stat(name, dir_fd=folder.descriptor, follow_symlinks=False)))
 
 
 def set_label_through(where: str, label: bytes) -> None:
@@ -135,7 +117,8 @@ def set_label_through(where: str, label: bytes) -> None:
         os.close(descriptor)
 
 
-def _receipt(step: MakeDirectory | AdjustAttributes, kind: str, found: os.stat_result) -> Receipt:
+def receipt_of(step: MakeDirectory | AdjustAttributes, kind: str, found: os.stat_result) -> Receipt:
+    """The receipt of what a step made, or gave other attributes."""
     return Receipt(
         step.path,
         kind,

@@ -155,6 +155,9 @@ _CLASSES = (
     ),
 )
 
+_ANY = "|".join(kind.pattern.replace("(?P<where>", "(?:") for kind in _CLASSES)
+"""What all of them fit together: of ten thousand changed paths hardly any is in a class."""
+
 _OTHER_NAMES = {"gtk-update-icon-cache": ("gtk4-update-icon-cache", "gtk-update-icon-cache-3.0")}
 
 _LIBRARY = re.compile(r".*/lib[^/]+\.so(?:\.[^/]+)?")
@@ -168,13 +171,13 @@ def needed_triggers(host: Host, target: str, paths: Iterable[str]) -> tuple[RunT
 
     Each trigger stands for all paths of its class. A tool that the change itself brings is not found.
     """
-    changed = [posixpath.join(target, path) for path in paths]
+    changed = _absolute(target, paths)
     return (*_library_cache(host, changed), *_by_class(host, changed))
 
 
 def notes_on(host: Host, target: str, paths: Iterable[str]) -> tuple[str, ...]:
     """What to say of these paths that no trigger can do."""
-    changed = [posixpath.join(target, path) for path in paths]
+    changed = _absolute(target, paths)
     notes = []
     if any(_USER_UNIT.fullmatch(path) for path in changed):
         # There is no reload of all users' managers: `systemctl --global` only enables and disables, systemctl(1).
@@ -195,10 +198,15 @@ def derived_globs(target: str, paths: Iterable[str]) -> tuple[str, ...]:
     """
     globs: dict[str, None] = {}
     writing = [kind for kind in _CLASSES if kind.writes]
-    for kind, where, _ in _grouped([posixpath.join(target, path) for path in paths], writing):
+    for kind, where, _ in _grouped(_absolute(target, paths), writing):
         globs.update((text.format(where=where), None) for text in kind.writes)
     prefix = target.rstrip("/") + "/"
     return tuple(text.removeprefix(prefix) for text in globs if text.startswith(prefix))
+
+
+def _absolute(target: str, paths: Iterable[str]) -> list[str]:
+    front = target.rstrip("/") + "/"
+    return [front + path for path in paths]
 
 
 def _by_class(host: Host, changed: list[str]) -> Iterator[RunTrigger]:
@@ -224,10 +232,11 @@ def _by_class(host: Host, changed: list[str]) -> Iterator[RunTrigger]:
 
 def _grouped(changed: list[str], classes: Iterable[_Class] = _CLASSES) -> Iterator[tuple[_Class, str, list[str]]]:
     """The classes that some of the paths are in, with the value of ``where`` and the paths."""
+    concerned = list(filter(re.compile(_ANY).fullmatch, changed))
     for kind in classes:
         pattern = re.compile(kind.pattern)
         found: dict[str, list[str]] = {}
-        for path in changed:
+        for path in concerned:
             if fits := pattern.fullmatch(path):
                 found.setdefault(fits.groupdict().get("where") or "", []).append(path)
         for where in sorted(found):

@@ -148,17 +148,17 @@ def test_a_helper_that_others_can_write(tmp_path: Path) -> None:
 )
 def test_a_source_that_is_no_file(tmp_path: Path) -> None:
     from ovlay.errors import OvlayError
-    from ovlay.files.source import opened_source
+    from ovlay.files.source import OpenedSource
 
     os.mkfifo(tmp_path / "fifo")
     with socket.socket(socket.AF_UNIX) as end:
         end.bind(str(tmp_path / "socket"))
         (tmp_path / "loop").symlink_to("loop")
         for path in ("fifo", "socket", "loop", ".", "missing"):
-            with pytest.raises(OvlayError), opened_source(str(tmp_path / path)):
+            with pytest.raises(OvlayError), OpenedSource(str(tmp_path / path)):
                 pass
     for device in ("/dev/zero", "/dev/null", "/dev/tty", "/proc/self/fd"):
-        with pytest.raises(OvlayError), opened_source(device):
+        with pytest.raises(OvlayError), OpenedSource(device):
             pass
 
 

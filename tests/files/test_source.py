@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ovlay.errors import InvalidInput, NotPermitted
-from ovlay.files.source import BLOCK, Content, content_of, opened_source
+from ovlay.files.source import BLOCK, Content, OpenedSource, content_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def test_content_is_the_size_and_the_hash_of_all_of_it(tmp_path: Path, size: int) -> None:
     data = os.urandom(size)
     (tmp_path / "f").write_bytes(data)
-    with opened_source(str(tmp_path / "f")) as descriptor:
+    with OpenedSource(str(tmp_path / "f")) as descriptor:
         assert content_of(descriptor) == Content(size, hashlib.sha256(data).hexdigest())
         assert content_of(descriptor).size == size  # it always begins at the start
 
@@ -27,7 +27,7 @@ def test_content_is_the_size_and_the_hash_of_all_of_it(tmp_path: Path, size: int
 def test_a_link_to_a_file_is_the_file(tmp_path: Path) -> None:
     (tmp_path / "f").write_text("x")
     (tmp_path / "l").symlink_to("f")
-    with opened_source(str(tmp_path / "l")) as descriptor:
+    with OpenedSource(str(tmp_path / "l")) as descriptor:
         assert content_of(descriptor).size == 1
 
 
@@ -35,9 +35,9 @@ def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "loop").symlink_to("loop")
     for name in ("fifo", ".", "none", "loop"):
-        with pytest.raises(InvalidInput, match=name.replace(".", "a directory")), opened_source(str(tmp_path / name)):
+        with pytest.raises(InvalidInput, match=name.replace(".", "a directory")), OpenedSource(str(tmp_path / name)):
             pass
-    with pytest.raises(InvalidInput, match="not a regular file"), opened_source("/dev/null"):
+    with pytest.raises(InvalidInput, match="not a regular file"), OpenedSource("/dev/null"):
         pass
 
 
@@ -45,5 +45,5 @@ def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path) -> None:
 def test_what_may_not_be_read_is_said(tmp_path: Path) -> None:
     (tmp_path / "f").write_text("x")
     (tmp_path / "f").chmod(0)
-    with pytest.raises(NotPermitted, match="may not be read"), opened_source(str(tmp_path / "f")):
+    with pytest.raises(NotPermitted, match="may not be read"), OpenedSource(str(tmp_path / "f")):
         pass

@@ -10,18 +10,22 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ovlay.errors import NoSpace
+from ovlay.plan import batching
 from tests.manifest.case import Case
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from ovlay.plan.placing import PlaceFile
+
 TREE = 'tree path = "/usr/share/tree"; source = "source/tree"'
 FILES = 8
 
 
-@pytest.fixture
-def case(tmp_path: Path) -> Iterator[Case]:
+@pytest.fixture(params=["new directories", "directories that are there"])
+def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
     made = Case(tmp_path)
     for folder in ("a", "b", "c", "d"):
         for number in range(FILES):
@@ -30,6 +34,8 @@ def case(tmp_path: Path) -> Iterator[Case]:
     made.says(TREE)
     with made.host:
         made.overlay.enable()
+        for folder in ("a", "b", "c", "d") if request.param == "directories that are there" else ():
+            made.at(f"share/tree/{folder}").mkdir(parents=True)
         yield made
 
 
@@ -56,7 +62,8 @@ def demand_all(case: Case) -> None:
         for number in range(FILES):
             assert case.at(f"share/tree/{folder}/f{number}").read_text() == f"{folder}{number}"
     assert case.states() == {}
-    assert len(case.receipts()) == 4 * FILES + 5
+    files = [receipt for receipt in case.receipts().values() if receipt.kind == "file"]
+    assert len(files) == 4 * FILES
     assert not case.apply().changed  # a directory that was repeated is settled here
     assert not any(receipt.pending for receipt in case.receipts().values())
 
@@ -67,41 +74,46 @@ def test_two_processes_do_what_one_would(case: Case, halved: list[int]) -> None:
     demand_all(case)
 
 
-def test_the_other_process_is_killed(case: Case, halved: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("call", ["write", "close", "rename"])
+def test_the_other_process_is_killed(case: Case, halved: list[int], monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     """What it did not get to is done by the one that is left, and what it placed is known."""
-    me = os.getpid()
-    rename, count = os.rename, 0
+    me, count, original = os.getpid(), 0, getattr(os, call)
+    struck = case.scratch / "struck"
 
-    def deadly(*words: object, **named: object) -> None:
+    def deadly(*words: object, **named: object) -> object:
         nonlocal count
-        rename(*words, **named)  # type: ignore[arg-type]
+        result = original(*words, **named)
         count += os.getpid() != me
-        if count == 3:
+        if count == 2:
+            struck.touch()
             os.kill(os.getpid(), signal.SIGKILL)
+        return result
 
-    monkeypatch.setattr(os, "rename", deadly)
+    monkeypatch.setattr(os, call, deadly)
     case.apply()
     assert len(halved) == 1
+    assert struck.exists()
     monkeypatch.undo()
     demand_all(case)
 
 
 def test_the_second_half_fails(case: Case, halved: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     """The error is raised here; what was placed by either is known, and the next apply goes on from there."""
-    rename = os.rename
+    copy = batching._copy
 
-    def failing(old: str, new: str, **named: int) -> None:
-        if new == "f5" and "/d" in os.readlink(f"/proc/self/fd/{named['dst_dir_fd']}")[-2:]:
+    def failing(step: PlaceFile, source: int, new: int) -> tuple[os.stat_result, str]:
+        if step.path.endswith("d/f5"):
             raise OSError(28, "No space left on device")
-        rename(old, new, **named)
+        return copy(step, source, new)
 
-    monkeypatch.setattr(os, "rename", failing)
-    with pytest.raises(Exception, match="No space"):
+    monkeypatch.setattr(batching, "_copy", failing)
+    with pytest.raises(NoSpace, match="share/tree/d/f5"):
         case.apply()
     assert len(halved) == 1
     monkeypatch.undo()
     assert case.at("share/tree/d/f4").exists()
     assert not case.at("share/tree/d/f5").exists()
+    assert [path for path in case.tree() if ".ovlay-new-" in path] == []
     outcome = case.apply()
     assert outcome.changed
     assert not outcome.conflicts
