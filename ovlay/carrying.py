@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from ovlay.errors import Conflict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from ovlay.host import Host
     from ovlay.manifest.document import Retired
     from ovlay.manifest.finding import Finding
     from ovlay.plan.plan import Plan
+    from ovlay.receipts import Stamp
 
 
 class Outcome(NamedTuple):
@@ -44,14 +45,14 @@ def carry_out(
     confirm: Callable[[Plan], bool] | None,
     *,
     look_again: bool = True,
-    afterwards: Callable[[], None] | None = None,
+    afterwards: Callable[[Mapping[str, Stamp | None]], None] | None = None,
 ) -> Outcome:
     """Make a plan and execute it; what an ovlay that was killed had begun is brought to an end first.
 
     ``confirm`` is called before the lock is taken, since a person takes time. Under the lock the plan is made again,
     unless its steps look for themselves, and `Conflict` is raised where it is not what was confirmed. Where nobody has
     to be asked it is made once, under the lock, unless there never was one in this boot. ``afterwards`` is called
-    under the lock too, when all went well.
+    under the lock too, when all went well, with the paths that were placed and how they looked then.
     """
     if confirm is None and host.euid == 0 and host.is_directory(host.state_dir):
         return _at_once(host, make, afterwards)  # the lock is there: what is refused leaves no trace
@@ -62,7 +63,7 @@ def carry_out(
     if not plan:
         if afterwards is not None and host.euid == 0:
             with host.lock():
-                afterwards()
+                afterwards({})
         return Outcome(plan, changed=False, told=ended)
     demand_privilege(plan, host)
     if confirm is not None and not confirm(plan):
@@ -80,19 +81,22 @@ def carry_out(
     return done._replace(told=(*ended, *done.told))
 
 
-def _at_once(host: Host, make: Callable[[], Plan], afterwards: Callable[[], None] | None) -> Outcome:
+def _at_once(
+    host: Host, make: Callable[[], Plan], afterwards: Callable[[Mapping[str, Stamp | None]], None] | None
+) -> Outcome:
     from ovlay.plan.recovery import recover
 
     with host.lock():
         recovered = recover(host)
         plan = make()
         told: tuple[str, ...] = ()
+        placed: Mapping[str, Stamp | None] = {}
         if plan:
             from ovlay.plan.execute import execute
 
-            told = execute(plan, host)
+            told, placed = execute(plan, host)
         if afterwards is not None:
-            afterwards()
+            afterwards(placed)
         return Outcome(plan, changed=bool(plan), told=(*recovered, *told))
 
 

@@ -310,7 +310,7 @@ class Overlay:
             made.append(self.plan_apply(manifests, **ways, declared=declared, readings=readings))
             return made[-1].plan
 
-        outcome = carry_out(self.host, make, confirm, afterwards=lambda: made[-1].settle(self.backend))
+        outcome = carry_out(self.host, make, confirm, afterwards=lambda placed: made[-1].settle(self.backend, placed))
         outcome = outcome if first is None else first.followed_by(outcome)
         last = made[-1]
         needed = () if triggers else tuple(step.describe() for step in last.triggers)

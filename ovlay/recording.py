@@ -35,14 +35,13 @@ class Origins:
 
     def row(self, receipt: Receipt) -> tuple[str, str]:
         """The line of the origin where it is new, else ""; and the receipt without what `_closed` adds."""
-        path, kind, sha256, to, size, mode, uid, gid, label, source, came, _, manifest, name, when, by, base, *_ = (
-            receipt
-        )
-        origin = (manifest, name, when, by)
+        r = receipt
+        origin = (r.manifest, r.name, r.when, r.by)
         front = "" if origin in self._known else self.introduced(origin)
         row = (
-            f"{_quoted(path)}, {_quoted(kind)}, {_maybe(sha256)}, {_maybe(to)}, {size}, {mode}, {uid}, {gid}, "
-            f"{_maybe(label)}, {_maybe(source)}, {_stamp(came)}, {self._known[origin]}, {_maybe(base)}"
+            f"{_quoted(r.path)}, {_quoted(r.kind)}, {_maybe(r.sha256)}, {_maybe(r.to)}, {r.size}, {r.mode}, {r.uid}, "
+            f"{r.gid}, {_maybe(r.label)}, {_maybe(r.source)}, {_stamp(r.source_stamp)}, {self._known[origin]}, "
+            f"{_maybe(r.base)}"
         )
         return front, row
 

@@ -206,7 +206,7 @@ def _change(
         plan = make()
         if not plan or (confirm is not None and not confirm(plan)):
             return Outcome(plan, changed=False)
-        return Outcome(plan, changed=True, told=execute(plan, overlay.host))
+        return Outcome(plan, changed=True, told=execute(plan, overlay.host).told)
 
     def carried_out(confirm: Callable[[Plan], bool] | None) -> Outcome:
         return by_itself(confirm) if alone else overlay.carry_out(make, confirm=confirm)

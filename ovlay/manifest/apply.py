@@ -15,13 +15,14 @@ from ovlay.receipts import is_durable
 from ovlay.recording import Journal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from ovlay.backend import Backend
     from ovlay.manifest.document import Declared, Retired
     from ovlay.model import Status
     from ovlay.plan.step import Step
     from ovlay.plan.triggering import RunTrigger
+    from ovlay.receipts import Stamp
 
 _DONE = "everything is as declared"
 _SPARE = 1 << 20  # bytes that stay free: directories and attributes take room too
@@ -46,8 +47,11 @@ class Application(NamedTuple):
         """What does not count on this host."""
         return () if self.declared is None else self.declared.retired
 
-    def settle(self, backend: Backend) -> None:
-        """Write down what was seen of receipts while it was compared, so that it need not be seen again."""
+    def settle(self, backend: Backend, placed: Mapping[str, Stamp | None]) -> None:
+        """Write down what was seen of receipts while it was compared, and that all is as declared, where it is.
+
+        ``placed`` is what the plan placed, and how that looked: neither need be looked at again.
+        """
         comparison, status = self.comparison, backend.status()
         if status.overlay is None or self.declared is None or not self.began:
             return
@@ -57,9 +61,21 @@ class Application(NamedTuple):
             journal.settled(comparison.settled)
             journal.forget(comparison.forgotten)
             journal.settle()
-        clean = all(finding.state is State.AS_DECLARED for finding in comparison.findings)
-        if clean and not self.plan and self.declared.entries:
-            seal(backend.host, status, self.declared, comparison.manifests, before=self.began)
+        clean = all(
+            finding.state in (State.AS_DECLARED, State.LEFTOVER) or finding.path in placed
+            for finding in comparison.findings
+        )
+        if clean and self.declared.entries and comparison.sources is not None:
+            manifests = {*comparison.manifests, *(entry.origin.file for entry in self.declared.entries)}
+            seal(
+                backend.host,
+                status,
+                self.declared,
+                manifests,
+                sources=comparison.sources,
+                before=self.began,
+                placed=placed,
+            )
 
     @property
     def conflicts(self) -> tuple[Finding, ...]:

@@ -16,7 +16,7 @@ from ovlay.changes.find import overlay_of
 from ovlay.errors import NotActive
 from ovlay.manifest.document import InvalidManifest, Kind, Problem
 from ovlay.manifest.finding import Comparison, ConflictKind, Finding, Readings, State
-from ovlay.manifest.items import expand
+from ovlay.manifest.items import Expanded, expand
 from ovlay.manifest.judging import Judge
 from ovlay.manifest.sides import Sides
 from ovlay.receipts import Receipt, read_book
@@ -39,13 +39,11 @@ def compare(
     base: bool = False,
     bare: bool = False,
     readings: Readings | None = None,
-    items: Sequence[Item] | None = None,
 ) -> Comparison:
     """How everything that is declared, or was placed for a manifest, stands.
 
     With ``base`` the base is asked about each path, so that what graduated is told, and what is unmanaged is listed.
-    With ``bare`` there need not be an overlay: then nothing differs from the base. ``items`` are those of the
-    declaration, where they are at hand.
+    With ``bare`` there need not be an overlay: then nothing differs from the base.
 
     Raises `NotActive` where there is no overlay, `InvalidManifest` for sources that cannot be used, `NotPermitted`
     where this process may not look beneath the overlay and has to, `StateForbids` for a path that leads out of it.
@@ -53,8 +51,8 @@ def compare(
     status = backend.status()
     if status.overlay is None and not bare:
         raise NotActive(f"there is no overlay on {backend.target}", remedy="`ovlay apply --enable` puts one there")
-    items = declared.items if items is None else items
-    wanted = expand(backend.host, declared) if items is None else items
+    known = declared.items
+    wanted = expand(backend.host, declared) if known is None else Expanded(known, None)
     work = _Work(backend, status, declared, readings or Readings())
     try:
         return work.compared(wanted, base=base)
@@ -79,9 +77,9 @@ class _Work:
         """Close what is open."""
         self._sides.close()
 
-    def compared(self, wanted: Sequence[Item], *, base: bool) -> Comparison:
+    def compared(self, wanted: Expanded, *, base: bool) -> Comparison:
         """The comparison of these items, and of what was placed and is none of them any more."""
-        items = self._in_their_places(wanted)
+        items = self._in_their_places(wanted.items)
         self._demand_sums(items.values())
         findings = [self._judge.item(items[path], base=base) for path in sorted(items)]
         needed = _directories_of(path for path, item in items.items() if item.kind is not Kind.ABSENT)
@@ -100,6 +98,7 @@ class _Work:
             tuple(sorted(self._judge.forgotten)),
             tuple({receipt.manifest for receipt in self._book.receipts.values() if receipt.manifest is not None}),
             self._errors,
+            wanted.sources,
         )
 
     # --- where an item is ------------------------------------------------------------------------------------------

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import posixpath
+import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ovlay.errors import InvalidInput
@@ -25,6 +27,7 @@ def declare(backend: Backend, paths: Sequence[str | os.PathLike[str]] = (), *, u
     """
     from ovlay.changes.find import overlay_of
 
+    begun = time.time_ns()
     manifests = load_stack(backend.host, paths, user=user)
     status = backend.status() if any(_asks_the_base(manifest) for manifest in manifests) else None
     sides = None
@@ -46,7 +49,7 @@ def declare(backend: Backend, paths: Sequence[str | os.PathLike[str]] = (), *, u
             f"{', '.join(declared.manifests)} is for {declared.target}, and not for {backend.target}",
             remedy=f"say --target {declared.target}",
         )
-    return declared
+    return replace(declared, read=begun)
 
 
 def _asks_the_base(manifest: Manifest) -> bool:

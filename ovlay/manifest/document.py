@@ -163,7 +163,8 @@ class Declared:
 
     ``mode`` is that of the last manifest that names one. ``manifests`` are the files that were read. ``items`` are what
     the entries come to, where another process has expanded them already (`ovlay.manifest.sending`). With
-    ``is_conditional`` another host, or another image, might make something else of the same files.
+    ``is_conditional`` another host, or another image, might make something else of the same files. ``read`` is when
+    they were begun to be read, in nanoseconds; 0 where that is not known.
     """
 
     target: str
@@ -173,3 +174,4 @@ class Declared:
     manifests: tuple[str, ...] = ()
     items: tuple[Item, ...] | None = None
     is_conditional: bool = False
+    read: int = 0

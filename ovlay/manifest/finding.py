@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from ovlay.manifest.items import Item
+    from ovlay.manifest.looking import Look
     from ovlay.receipts import Receipt, Stamp
 
 
@@ -61,7 +62,8 @@ class Comparison(NamedTuple):
     interrupted run had not finished. ``settled`` are receipts of what is as declared whose stamps have to be taken
     anew, so that it need not be read again; ``forgotten`` paths whose receipts are of nothing any more.
     ``manifests`` are those that something was placed for. ``errors`` are the paths that could not be looked at, each
-    with why: what is unmanaged there is not known.
+    with why: what is unmanaged there is not known. ``sources`` is how the sources looked (see
+    `ovlay.manifest.looking`), None where that is not known.
     """
 
     target: str
@@ -72,6 +74,7 @@ class Comparison(NamedTuple):
     forgotten: tuple[str, ...] = ()
     manifests: tuple[str, ...] = ()
     errors: tuple[tuple[str, str], ...] = ()
+    sources: Look | None = None
 
     @property
     def conflicts(self) -> tuple[Finding, ...]:

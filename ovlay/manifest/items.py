@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ovlay.errors import InvalidInput
 from ovlay.manifest.document import InvalidManifest, Kind, Problem
-from ovlay.manifest.seal import exclusion
+from ovlay.manifest.looking import exclusion, own_stamp, whole_stamp
 from ovlay.receipts import stamp_of
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from ovlay.host import Host
     from ovlay.manifest.document import Declared, Entry, Origin
+    from ovlay.manifest.looking import Look
     from ovlay.receipts import Stamp
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -48,8 +49,15 @@ class Item(NamedTuple):
     given: bool = True
 
 
-def expand(host: Host, declared: Declared) -> tuple[Item, ...]:
-    """The items of all entries, sorted by path; one that an entry names itself wins over the same of a tree.
+class Expanded(NamedTuple):
+    """The items, sorted by path, and how the sources of the entries looked (see `ovlay.manifest.looking`)."""
+
+    items: tuple[Item, ...]
+    sources: Look | None
+
+
+def expand(host: Host, declared: Declared) -> Expanded:
+    """The items of all entries; one that an entry names itself wins over the same of a tree.
 
     Raises `InvalidManifest` with every source that is missing or is not what it must be.
     """
@@ -58,7 +66,7 @@ def expand(host: Host, declared: Declared) -> tuple[Item, ...]:
         work.add(entry)
     if work.problems:
         raise InvalidManifest(work.problems)
-    return work.sorted()
+    return Expanded(work.sorted(), work.sources)
 
 
 class _Expansion:
@@ -69,6 +77,7 @@ class _Expansion:
         self._single: dict[str, Item] = {}
         self._grown: dict[str, Item] = {}
         self.problems: list[Problem] = []
+        self.sources: Look = []
 
     def sorted(self) -> tuple[Item, ...]:
         """All of them: what a tree has within what is declared to be a file, a link or absent is left out."""
@@ -84,9 +93,10 @@ class _Expansion:
         try:
             path = posixpath.relpath(entry.path, self._target)
             if entry.kind is Kind.TREE:
-                self._tree(entry, path)
+                self.sources.append(self._tree(entry, path))
             else:
-                self._single[path] = self._item(entry, path)
+                self._single[path], look = self._item(entry, path)
+                self.sources.append(look)
         except InvalidInput as error:
             self._problem(entry, str(error))
 
@@ -94,7 +104,8 @@ class _Expansion:
         key = "source" if entry.source is not None else str(entry.kind)
         self.problems.append(Problem(entry.origin.file, entry.origin.line, key, message))
 
-    def _item(self, entry: Entry, path: str) -> Item:
+    def _item(self, entry: Entry, path: str) -> tuple[Item, tuple[int, ...] | None]:
+        """The item of an entry, and how its source looks, where it has one."""
         uid, gid = self._owner(entry)
         item = Item(
             path,
@@ -107,14 +118,14 @@ class _Expansion:
             replaces=entry.replaces,
         )
         if entry.kind is Kind.DIRECTORY:
-            return item._replace(mode=0o755 if entry.mode is None else entry.mode)
+            return item._replace(mode=0o755 if entry.mode is None else entry.mode), None
         if entry.kind is Kind.SYMLINK:
-            return item._replace(to=entry.to or "", mode=0o777)
+            return item._replace(to=entry.to or "", mode=0o777), None
         if entry.kind is Kind.ABSENT:
-            return item
+            return item, None
         if entry.text is not None:
             size = len(entry.text.encode("utf-8", "surrogateescape"))
-            return item._replace(text=entry.text, size=size, mode=0o644 if entry.mode is None else entry.mode)
+            return item._replace(text=entry.text, size=size, mode=0o644 if entry.mode is None else entry.mode), None
         source = entry.source or ""
         _demand_trust(entry, source, self._host.root)
         try:
@@ -124,9 +135,10 @@ class _Expansion:
         if not stat.S_ISREG(found.st_mode):
             raise InvalidInput(f"{source} is {'a directory' if stat.S_ISDIR(found.st_mode) else 'not a regular file'}")
         mode = (0o755 if found.st_mode & 0o111 else 0o644) if entry.mode is None else entry.mode
-        return item._replace(source=source, size=found.st_size, mode=mode, stamp=stamp_of(found))
+        item = item._replace(source=source, size=found.st_size, mode=mode, stamp=stamp_of(found))
+        return item, whole_stamp(found)
 
-    def _tree(self, entry: Entry, path: str) -> None:
+    def _tree(self, entry: Entry, path: str) -> Look:
         source = entry.source or ""
         _demand_trust(entry, source, self._host.root)
         walk = _Tree(entry, self._owner(entry), self._grown, exclusion(entry.exclude))
@@ -142,6 +154,7 @@ class _Expansion:
             os.close(descriptor)
         for message in walk.wrong:
             self._problem(entry, message)
+        return walk.look
 
     def _owner(self, entry: Entry) -> tuple[int, int]:
         from ovlay.files.installing import group_id, user_id
@@ -167,39 +180,48 @@ class _Tree:
         self._items = items
         self._left_out = left_out
         self.wrong: list[str] = []
+        self.look: Look = []
 
     def directory(self, descriptor: int, path: str, source: str, inner: str) -> None:
         """An open directory of the source, for ``path`` in the target; ``inner`` is it within the tree."""
         entry, (uid, gid), items = self._entry, self._owner, self._items
         origin, label, file_mode = entry.origin, entry.label, entry.file_mode
-        mode = stat.S_IMODE(os.fstat(descriptor).st_mode) if entry.directory_mode is None else entry.directory_mode
+        itself = os.fstat(descriptor)
+        mode = stat.S_IMODE(itself.st_mode) if entry.directory_mode is None else entry.directory_mode
         if path != ".":
             given = entry.directory_mode is not None
             items[path] = Item(path, Kind.DIRECTORY, origin, mode=mode, uid=uid, gid=gid, label=label, given=given)
         front = "" if path == "." else path + "/"
         inside = inner + "/" if inner else ""
-        below = []
+        below, leaves = [], []
+        stamps: list[int] = []
         look, left_out, file = os.stat, self._left_out, Kind.FILE
-        for name in os.listdir(descriptor):
+        names = os.listdir(descriptor)
+        names.sort()
+        for name in names:
             found = look(name, dir_fd=descriptor, follow_symlinks=False)
             kind = stat.S_IFMT(found.st_mode)
             if left_out is not None and left_out(inside + name + ("/" if kind == stat.S_IFDIR else "")):
                 continue
-            place = front + name
+            if kind == stat.S_IFDIR:
+                below.append(name)
+                continue
+            place, inode, modified, changed = front + name, found.st_ino, found.st_mtime_ns, found.st_ctime_ns
+            leaves.append(name)
+            stamps += (inode, modified, changed)
             if kind == stat.S_IFREG:
                 size = found.st_size
-                stamp = (found.st_dev, found.st_ino, size, found.st_mtime_ns, found.st_ctime_ns)
+                stamp = (found.st_dev, inode, size, modified, changed)
                 bits = found.st_mode & 0o7777 if file_mode is None else file_mode
                 items[place] = Item(
                     place, file, origin, f"{source}/{name}", None, None, size, bits, uid, gid, label, None, stamp
                 )
-            elif kind == stat.S_IFDIR:
-                below.append(name)
             elif kind == stat.S_IFLNK:
                 to = os.readlink(name, dir_fd=descriptor)
                 items[place] = Item(place, Kind.SYMLINK, origin, to=to, mode=0o777, uid=uid, gid=gid, label=label)
             else:
                 self.wrong.append(f"{source}/{name} is neither a file, a directory nor a link")
+        self.look.append((inner, own_stamp(itself), leaves, stamps))
         for name in below:
             try:
                 deeper = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=descriptor)

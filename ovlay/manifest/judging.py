@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from ovlay.manifest.sides import Sides
     from ovlay.receipts import Stamp
 
+_NOT_YET = "it is not there yet"
+
 
 class Judge:
     """Judges single paths. ``settled`` and ``forgotten`` are what was seen of receipts by the way."""
@@ -46,7 +48,9 @@ class Judge:
         path = item.path
         now, receipt = self._sides.now.look(path), self._receipts.get(path)
         if now is None and receipt is None and item.kind is not Kind.ABSENT and self._sides.is_bare(path):
-            return self._over_base(item, None, State.MISSING)
+            if item.kind is not Kind.FILE or item.replaces is not None or self._seen(path) is not None:
+                return self._over_base(item, None, State.MISSING)
+            return Finding(path, State.MISSING, item, None, _NOT_YET, None, NOTHING)  # as that would come to, at once
         if self._is_declared(item, now, receipt):
             self._settle(item, now, receipt)
             if base and (item.given or now is None) and self._sides.is_base(path):
@@ -125,7 +129,7 @@ class Judge:
 
     def _over_base(self, item: Item, now: os.stat_result | None, state: State) -> Finding:
         """Nobody was here yet: the base must be what the entry was made for."""
-        detail = "it is not there yet" if now is None else "it is as in the base"
+        detail = _NOT_YET if now is None else "it is as in the base"
         if item.kind is Kind.DIRECTORY:
             return self._ready(item, now, None, state, detail)
         path = item.path

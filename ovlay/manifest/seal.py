@@ -11,48 +11,31 @@ import json
 import marshal
 import os
 import posixpath
+import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ovlay.manifest.looking import Look, Places, Row, look_at_sources, whole_stamp, youngest
 from ovlay.receipts import RACY, book_path, is_durable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from ovlay.host import Host
     from ovlay.manifest.document import Declared, Entry
     from ovlay.model import Status
+    from ovlay.receipts import Stamp
 
 SCHEMA = "ovlay.seal/2"
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _MANY = 2_000  # files: from here on a process of its own for the one side is worth its start
 
-Look = list[Any]
-"""What stat(2) said of one side, in an order that is always the same. Of a tree for each directory: its path in the
-tree, its own stamp, the names in it that are no directories, and their stamps, three numbers each."""
-
-
-class Row(NamedTuple):
-    """An entry, as far as it decides what is done."""
-
-    kind: str
-    path: str
-    source: str | None
-    text: str | None
-    to: str | None
-    sha256: str | None
-    mode: int | None
-    file_mode: int | None
-    directory_mode: int | None
-    owner: str | int | None
-    group: str | int | None
-    label: str | None
-    exclude: tuple[str, ...]
-    file: str
-
 
 class Seal(NamedTuple):
-    """What was written down. ``asked`` are the manifests with their stamps, None where they have conditions."""
+    """What was written down. ``asked`` are the manifests with their stamps.
+
+    They are None where the manifests have conditions, or may have been written to while they were read.
+    """
 
     target: str
     rows: tuple[Row, ...]
@@ -87,7 +70,7 @@ class Seal(NamedTuple):
 
     def _is_in_place(self, host: Host) -> bool:
         try:
-            return look_at_places(host.path(self.target), self.target, self.rows, self.sources) == self.places
+            return Places(host.path(self.target), self.target).look(self.rows, self.sources) == self.places
         except OSError:
             return False
 
@@ -112,20 +95,42 @@ def read_seal(host: Host, status: Status) -> Seal | None:
         return None
 
 
-def seal(host: Host, status: Status, declared: Declared, manifests: Iterable[str], *, before: int) -> None:
+def seal(
+    host: Host,
+    status: Status,
+    declared: Declared,
+    manifests: Iterable[str],
+    *,
+    sources: Look,
+    before: int,
+    placed: Mapping[str, Stamp | None],
+) -> None:
     """Write down that everything is as declared; ``manifests`` are those that something was placed for.
 
-    Not where anything changed after ``before``, when the comparison that says so was begun, nor so shortly before it
-    that it could be changed again without changing its stamp.
+    ``sources`` is how they looked when they were compared. Not where anything changed after ``before``, when that was
+    begun, nor so shortly before it that it could be changed again without changing its stamp. What was ``placed`` since
+    is as it was left.
     """
     rows = rows_of(declared.entries)
+    if not _has_settled(placed):
+        return
     try:
-        sources = look_at_sources(rows)
-        places = look_at_places(host.path(declared.target), declared.target, rows, sources)
+        places = Places(host.path(declared.target), declared.target, placed)
+        look = places.look(rows, sources)
     except OSError:
         return
-    if max(youngest(sources), youngest(places)) <= before - RACY:
-        write_seal(host, status, declared, manifests, sources=sources, places=places)
+    if max(youngest(sources), places.youngest) <= before - RACY:
+        write_seal(host, status, declared, manifests, sources=sources, places=look)
+
+
+def _has_settled(placed: Mapping[str, Stamp | None]) -> bool:
+    """Whether none of it can be changed again without changing its stamp; of much that is waited for."""
+    latest = max((stamp[4] for stamp in placed.values() if stamp is not None), default=0)
+    left = latest + RACY - time.time_ns()
+    if 0 < left <= RACY and len(placed) > _MANY:
+        time.sleep(left / 1e9)
+        return True
+    return left <= 0
 
 
 def write_seal(
@@ -137,6 +142,8 @@ def write_seal(
         asked = None if declared.is_conditional else _asked(declared.manifests)
     except OSError:
         return
+    if asked and max(changed for *_, link, file in asked for changed in (link[-1], file[-1])) > declared.read - RACY:
+        asked = None
     head = {"schema": SCHEMA, "device": status.overlay.device, "owner": host.default_owner}
     rows = tuple(tuple(row) for row in rows_of(declared.entries))
     rest = marshal.dumps((rows, asked, sorted(set(manifests)), sources, places), 2)
@@ -157,15 +164,6 @@ def _row(e: Entry) -> Row:
     return Row(str(e.kind), e.path, *content, *modes, e.owner, e.group, e.label, tuple(e.exclude), e.origin.file)
 
 
-def exclusion(patterns: Sequence[str]) -> Callable[[str], bool] | None:
-    """What says of a path in a tree whether it is left out; None where nothing is."""
-    if not patterns:
-        return None
-    from pathspec import GitIgnoreSpec
-
-    return GitIgnoreSpec.from_lines(patterns).match_file
-
-
 def _path(host: Host, status: Status) -> str:
     return book_path(host, status.target, durable=is_durable(status)).removesuffix(".jsonl") + ".seal"
 
@@ -175,119 +173,8 @@ def _asked(files: Iterable[str]) -> tuple[tuple[Any, ...], ...]:
     asked = []
     for file in files:
         path = os.path.abspath(file)
-        asked.append((path, os.path.realpath(path), _stamp(os.lstat(path)), _stamp(os.stat(path))))
+        asked.append((path, os.path.realpath(path), whole_stamp(os.lstat(path)), whole_stamp(os.stat(path))))
     return tuple(asked)
-
-
-# --- looking ---------------------------------------------------------------------------------------------------------
-
-
-def look_at_sources(rows: Iterable[Row]) -> Look:
-    """How the sources look; raises ``OSError`` where one is not there."""
-    found: Look = []
-    for row in rows:
-        if row.kind == "tree":
-            descriptor = os.open(row.source or "", _DIRECTORY)
-            try:
-                tree: Look = []
-                _look_at_tree(tree, descriptor, "", exclusion(row.exclude))
-            finally:
-                os.close(descriptor)
-            found.append(tree)
-        else:
-            found.append(None if row.source is None else _stamp(os.stat(row.source)))
-    return found
-
-
-def look_at_places(top: str, target: str, rows: Iterable[Row], sources: Look) -> Look:
-    """How that looks which was placed for these rows; raises ``OSError`` where something is not there."""
-    found: Look = []
-    root = os.open(top, _DIRECTORY)
-    try:
-        for row, came in zip(rows, sources, strict=True):
-            path = posixpath.relpath(row.path, target)
-            if row.kind == "tree":
-                found.append(_look_at_copy(root, path, came))
-                continue
-            try:
-                there = os.stat(path, dir_fd=root, follow_symlinks=False)
-            except FileNotFoundError:
-                if row.kind != "absent":
-                    raise
-                found.append(None)
-            else:
-                found.append(own_stamp(there) if row.kind == "directory" else _stamp(there))
-    finally:
-        os.close(root)
-    return found
-
-
-def _look_at_tree(tree: Look, descriptor: int, inner: str, left_out: Callable[[str], bool] | None) -> None:
-    below: list[str] = []
-    leaves: list[str] = []
-    stamps: list[int] = []
-    look = os.stat
-    names = os.listdir(descriptor)
-    names.sort()
-    front = f"{inner}/" if inner else ""
-    for name in names:
-        found = look(name, dir_fd=descriptor, follow_symlinks=False)
-        is_directory = found.st_mode & 0o170000 == 0o040000
-        if left_out is not None and left_out(front + name + ("/" if is_directory else "")):
-            continue
-        if is_directory:
-            below.append(name)
-        else:
-            leaves.append(name)
-            stamps += (found.st_ino, found.st_mtime_ns, found.st_ctime_ns)
-    tree.append((inner, own_stamp(os.fstat(descriptor)), leaves, stamps))
-    for name in below:
-        deeper = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=descriptor)
-        try:
-            _look_at_tree(tree, deeper, front + name, left_out)
-        finally:
-            os.close(deeper)
-
-
-def _look_at_copy(root: int, path: str, came: Look) -> Look:
-    """The same directories and names as in a tree that was looked at, where it was placed."""
-    tree: Look = []
-    for inner, _, leaves, _ in came:
-        place = posixpath.join(path, inner) if inner else path
-        descriptor = os.open(place, _DIRECTORY | (os.O_NOFOLLOW if inner else 0), dir_fd=root)
-        try:
-            look = os.stat
-            stamps: list[int] = []
-            for name in leaves:
-                found = look(name, dir_fd=descriptor, follow_symlinks=False)
-                stamps += (found.st_ino, found.st_mtime_ns, found.st_ctime_ns)
-            tree.append((inner, own_stamp(os.fstat(descriptor)), leaves, stamps))
-        finally:
-            os.close(descriptor)
-    return tree
-
-
-def own_stamp(found: os.stat_result) -> tuple[int, ...]:
-    """Of a directory only what is its own: who puts other files into it does not change what is declared."""
-    return (found.st_dev, found.st_ino, found.st_mode, found.st_uid, found.st_gid)
-
-
-def _stamp(found: os.stat_result) -> tuple[int, ...]:
-    return (*own_stamp(found), found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-
-
-def youngest(look: Look) -> int:
-    """The latest change of all that was looked at."""
-    times = [0]
-    for part in look:
-        if isinstance(part, list):
-            times += [max(stamps[2::3]) for *_, stamps in part if stamps]
-        elif part is not None and len(part) == len(_FULL):
-            times.append(part[-1])
-    return max(times)
-
-
-_FULL = ("st_dev", "st_ino", "st_mode", "st_uid", "st_gid", "st_size", "st_mtime_ns", "st_ctime_ns")
 
 
 def _forked(question: Callable[[], bool]) -> int | None:

@@ -32,7 +32,7 @@ def declared_document(host: Host, declared: Declared) -> dict[str, Any]:
     origins: dict[Origin, int] = {}
     items = [
         [*item._replace(origin=origins.setdefault(item.origin, len(origins)))]  # type: ignore[arg-type]
-        for item in expand(host, declared)
+        for item in expand(host, declared).items
     ]
     mode = declared.mode
     return {

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ovlay.host import Host
     from ovlay.plan.sharing import Sharing
     from ovlay.plan.step import Step
+    from ovlay.receipts import Stamp
     from ovlay.recording import Journal
 
 _MOST = 64  # files: as many are open at once
@@ -182,11 +183,11 @@ class _Filling:
         except BaseException:
             os.close(new)
             raise
-        journal, source_stamp = self._journal, None if came is None else stamp_of(came)
+        journal = self._journal
         self.receipts.append(
             Receipt(
                 step.path, "file", sha256, None, step.size, step.mode, step.uid, step.gid, step.label,
-                None if came is None else step.source, source_stamp, stamp_of(made),
+                None if came is None else step.source, came, stamp_of(made),
                 step.manifest, step.name, journal.when, journal.by, step.base,
             )
         )  # fmt: skip
@@ -232,8 +233,11 @@ def _write(new: int, content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _copy(step: PlaceFile, source: int, new: int) -> tuple[os.stat_result, str]:
-    """Copy the content, and refuse it where it is not what the plan was made for, or changes meanwhile."""
+def _copy(step: PlaceFile, source: int, new: int) -> tuple[Stamp, str]:
+    """Copy the content, and refuse it where it is not what the plan was made for, or changes meanwhile.
+
+    Returns the stamp of the source, and its SHA-256.
+    """
     import hashlib
 
     digest, size = hashlib.sha256(), 0
@@ -243,8 +247,8 @@ def _copy(step: PlaceFile, source: int, new: int) -> tuple[os.stat_result, str]:
         size += len(chunk)
         if size >= step.size and len(chunk) < BLOCK:
             break
-    came, sha256 = os.fstat(source), digest.hexdigest()
-    same = size == step.size == came.st_size and step.sha256 in (None, sha256)
-    if not same or (step.stamp and stamp_of(came) != step.stamp):  # the same at the end is the same all the time
+    came, sha256 = stamp_of(os.fstat(source)), digest.hexdigest()
+    same = size == step.size == came[2] and step.sha256 in (None, sha256)
+    if not same or step.stamp not in ((), came):  # the same at the end is the same all the time
         raise Conflict(f"{step.source} changed since the plan was made", remedy="try again")
     return came, sha256

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 from typing import TYPE_CHECKING
 
 from ovlay.errors import NoSpace
@@ -24,7 +23,7 @@ DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 @contextlib.contextmanager
 def temporary(parent: int) -> Iterator[str]:
     """A name in a directory that nothing has; what still has it after a failure is removed."""
-    hidden = TEMPORARY + secrets.token_hex(8)
+    hidden = TEMPORARY + os.urandom(8).hex()
     try:
         yield hidden
     except BaseException:

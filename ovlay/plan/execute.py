@@ -5,18 +5,19 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ovlay.errors import NoSpace, NotPermitted, OvlayError, StateForbids, SystemCallFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ovlay.host import Host
     from ovlay.plan.halving import Halves, Other
     from ovlay.plan.plan import Plan
     from ovlay.plan.sharing import Sharing
     from ovlay.plan.step import Step
+    from ovlay.receipts import Stamp
 
 _MANY = 400  # steps: from here on a second process is worth its start
 
@@ -24,8 +25,15 @@ _log = logging.getLogger(__name__)
 _log.addHandler(logging.NullHandler())
 
 
-def execute(plan: Plan, host: Host, *, before: Callable[[Step], None] | None = None) -> tuple[str, ...]:
-    """Run the steps of ``plan`` on ``host``, and return what they had to tell.
+class Executed(NamedTuple):
+    """What came of a plan: what its steps had to tell, and how that looked which they placed, by path in the target."""
+
+    told: tuple[str, ...]
+    placed: Mapping[str, Stamp | None]
+
+
+def execute(plan: Plan, host: Host, *, before: Callable[[Step], None] | None = None) -> Executed:
+    """Run the steps of ``plan`` on ``host``, and return what came of them.
 
     ``before`` is called with each step that is about to run. Where a step fails, those before it are undone in
     reverse, and the error is raised: always an `OvlayError`. An interruption (Ctrl-C) undoes them too. What a step
@@ -67,7 +75,7 @@ def execute(plan: Plan, host: Host, *, before: Callable[[Step], None] | None = N
             raise
         doing = "write down what was placed" if len(done) == len(plan.steps) else plan.steps[len(done)].describe()
         raise translate(error, doing) from error
-    return tuple(told)
+    return Executed(tuple(told), shared.placed())
 
 
 class _Helped:

@@ -57,8 +57,8 @@ def halves_of(steps: Sequence[Step], *, many: int) -> Halves | None:
     while middle < len(placing) and _folder(placing[middle]) == parent and isinstance(placing[middle], PlaceFile):
         middle += 1  # a directory is made together with its files
     needed: set[str] = set()
-    for step in placing[middle:]:
-        folder = _folder(step)
+    for parent in {_folder(step) for step in placing[middle:]}:
+        folder = parent
         while folder and folder not in needed:
             needed.add(folder)
             folder = folder.rpartition("/")[0]

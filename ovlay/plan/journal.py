@@ -16,7 +16,7 @@ from ovlay.errors import OvlayError
 from ovlay.host import JOURNAL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from ovlay.host import Host
     from ovlay.plan.plan import Plan
@@ -154,10 +154,11 @@ def _is_open(host: Host, head: dict[str, Any]) -> bool:
 def _head(host: Host, plan: Plan) -> dict[str, Any]:
     from ovlay.plan.plan import Plan
 
+    litter = {place for step in plan.steps for place in step.litter()}
     return {
         "plan": Plan(tuple(step for step in plan.steps if not step.keeps)).to_json(),
-        "litter": sorted({place for step in plan.steps for place in step.litter()}),
-        "sealed": _sealed(host, plan),
+        "litter": sorted(litter),
+        "sealed": _sealed(host, {target for target, _ in litter}),
         "flags": [
             (target, path, flags)
             for target, path in sorted({place for step in plan.steps for place in step.unflags()})
@@ -171,9 +172,8 @@ def _head(host: Host, plan: Plan) -> dict[str, Any]:
     }
 
 
-def _sealed(host: Host, plan: Plan) -> list[tuple[str, int]]:
-    """The overlays that steps of this plan write into though they are read-only."""
-    targets = {target for step in plan.steps for target, _ in step.litter()}
+def _sealed(host: Host, targets: Iterable[str]) -> list[tuple[str, int]]:
+    """The overlays on these targets that are read-only, and are going to be written into."""
     return [
         (target, mount.mount_id)
         for target in sorted(targets)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 from typing import TYPE_CHECKING, NamedTuple
 
 from ovlay.files.destination import opened_parent
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from ovlay.host import Host
     from ovlay.kernel import Mount
     from ovlay.plan.halving import Placing
-    from ovlay.receipts import Told
+    from ovlay.receipts import Stamp, Told
 
 
 TEMPORARY = ".ovlay-new-"
@@ -46,7 +45,7 @@ class Sharing:
         self._inside: tuple[str, Folder] | None = None
         self._durable = False
         self._journals: dict[tuple[str, bool], Journal] = {}
-        self._token, self._count = secrets.token_hex(4), 0
+        self._token, self._count = os.urandom(4).hex(), 0
 
     def view(self, target: str, mount_id: int) -> int:
         """A directory descriptor on the merged view; `Conflict` where another mount is on the target."""
@@ -124,6 +123,10 @@ class Sharing:
         finally:
             for journal in self._journals.values():
                 journal.settle()
+
+    def placed(self) -> dict[str, Stamp | None]:
+        """How all that was placed looked then, by path in its target."""
+        return {path: stamp for journal in self._journals.values() for path, stamp in journal.stamps.items()}
 
     def leave(self) -> None:
         """Close the directory that is open; what was placed in it is on the disk then, where durable."""

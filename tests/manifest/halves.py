@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ovlay.plan.placing import PlaceFile
+    from ovlay.receipts import Stamp
 
 TREE = 'tree path = "/usr/share/tree"; source = "source/tree"'
 FILES = 8
@@ -101,7 +102,7 @@ def test_the_second_half_fails(case: Case, halved: list[int], monkeypatch: pytes
     """The error is raised here; what was placed by either is known, and the next apply goes on from there."""
     copy = batching._copy
 
-    def failing(step: PlaceFile, source: int, new: int) -> tuple[os.stat_result, str]:
+    def failing(step: PlaceFile, source: int, new: int) -> tuple[Stamp, str]:
         if step.path.endswith("d/f5"):
             raise OSError(28, "No space left on device")
         return copy(step, source, new)

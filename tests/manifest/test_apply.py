@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ovlay.errors import Conflict, InvalidInput, NoSpace, NotActive
 from ovlay.host import Host
+from ovlay.manifest import apply
 from ovlay.manifest.document import InvalidManifest
 from ovlay.plan.placing import PlaceFile
+from ovlay.recording import Journal
 from tests.manifest.case import Case
 
 if TYPE_CHECKING:
@@ -307,6 +309,62 @@ def test_where_nothing_changed_nothing_is_compared(case: Case, monkeypatch: pyte
                 case.apply()
             patch.setattr("ovlay.manifest.compare.compare", fail)
             case.apply()
+
+
+def test_after_the_first_apply_nothing_is_compared(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was just placed is known by how it was left, once it cannot be changed again with the same stamp."""
+    case.says(*ALL)
+    time.sleep(0.05)
+    monkeypatch.setattr("ovlay.manifest.seal._MANY", 1)  # so much that it waits for that
+    case.apply()
+
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("it was compared")
+
+    monkeypatch.setattr("ovlay.manifest.compare.compare", fail)
+    assert case.apply().plan.reason == "everything is as declared"
+    case.at("share/tree/one").write_text("x")
+    with pytest.raises(AssertionError, match="it was compared"):
+        case.apply()
+
+
+def test_what_changes_while_it_is_applied_is_seen_by_the_next_apply(case: Case) -> None:
+    """Somebody writes into a file after it was placed, and before everything is found to be as declared."""
+    case.says(*ALL)
+    time.sleep(0.05)
+
+    def meddle(journal: Journal) -> None:
+        settle(journal)
+        case.at("share/tree/one").write_text("by hand")
+        case.put("tree/one", "changed meanwhile")
+
+    settle = Journal.settle
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ovlay.manifest.seal._MANY", 1)
+        patch.setattr(Journal, "settle", meddle)
+        case.apply()
+    outcome = case.apply()
+    assert [finding.path for finding in outcome.conflicts] == ["share/tree/one"]
+    assert case.at("share/tree/one").read_text() == "by hand"
+
+
+def test_a_manifest_that_is_written_to_while_it_is_read_is_read_again(case: Case) -> None:
+    case.says('file path = "/usr/bin/tool"; text = "first"')
+    time.sleep(0.05)
+    with pytest.MonkeyPatch.context() as patch:
+        prepare = apply.prepare
+
+        def late(*words: Any, **named: Any) -> Any:
+            case.says('file path = "/usr/bin/tool"; text = "other"')
+            time.sleep(0.05)
+            return prepare(*words, **named)
+
+        patch.setattr(apply, "prepare", late)
+        patch.setattr("ovlay.manifest.seal._MANY", 0)
+        case.apply()
+    assert case.at("bin/tool").read_text() == "first"
+    case.apply()
+    assert case.at("bin/tool").read_text() == "other"
 
 
 def test_what_comes_back_with_a_persistent_overlay_is_seen_first(case: Case) -> None:

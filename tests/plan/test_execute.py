@@ -49,7 +49,7 @@ def _fresh_log() -> None:
 
 def test_steps_run_in_order_and_tell() -> None:
     seen: list[str] = []
-    told = execute(Plan((Note("a"), Note("b"))), Host(), before=lambda step: seen.append(step.describe()))
+    told = execute(Plan((Note("a"), Note("b"))), Host(), before=lambda step: seen.append(step.describe())).told
     assert (LOG, seen, told) == (["+a", "+b"], ["note a", "note b"], ("did b",))
 
 

@@ -166,16 +166,16 @@ def test_files_that_are_gone_are_left_out(host: ScriptedHost) -> None:
     with host.kernel.unsealed("/usr"):
         host.add_file("/usr/lib/sysctl.d/there.conf", "")
     steps = needed_triggers(host, "/usr", ["lib/sysctl.d/there.conf", "lib/sysctl.d/gone.conf"])
-    assert execute(Plan(steps), host) == ()
+    assert execute(Plan(steps), host).told == ()
     assert host.calls == [("/usr/lib/systemd/systemd-sysctl", "there.conf")]
     host.calls.clear()
-    assert execute(Plan(needed_triggers(host, "/usr", ["lib/sysctl.d/gone.conf"])), host) == ()
+    assert execute(Plan(needed_triggers(host, "/usr", ["lib/sysctl.d/gone.conf"])), host).told == ()
     assert host.calls == []
 
 
 def test_nobody_to_be_told(host: ScriptedHost) -> None:
     host.remove("/run/udev/control")
-    told = execute(Plan(needed_triggers(host, "/usr", ["lib/udev/rules.d/a.rules"])), host)
+    told = execute(Plan(needed_triggers(host, "/usr", ["lib/udev/rules.d/a.rules"])), host).told
     assert told[0] == "`udevadm control --reload` was not run: there is no /run/udev/control"
     assert host.calls == []
 
@@ -187,7 +187,7 @@ def test_a_failure_is_told_and_stops_nothing(host: ScriptedHost) -> None:
     host.add_tool("/usr/sbin/depmod", lambda _: failed("depmod: ERROR: no such version"))
     host.add_tool("/usr/bin/systemctl", hangs)  # type: ignore[arg-type]
     steps = needed_triggers(host, "/usr", ["lib/modules/6/a.ko", "lib/systemd/system/a.service"])
-    first, second = execute(Plan(steps), host)
+    first, second = execute(Plan(steps), host).told
     assert "depmod: ERROR: no such version; what was placed stays" in first
     assert "did not end within 90 seconds" in second
 
