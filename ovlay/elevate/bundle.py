@@ -18,6 +18,9 @@ FLAGS = "-IBS"
 
 OLDEST = (3, 11)
 
+_NEEDED = ("pathspec",)
+"""What ovlay needs of others in the helper: it has no site-packages."""
+
 _LEFT_OUT = ("ovlay.cli", "ovlay.testing", "ovlay.bkt", "ovlay.__main__")
 
 _MAIN = "from ovlay.elevate.helper import main\nmain()\n"
@@ -71,7 +74,7 @@ def _modules() -> list[tuple[str, str]]:
     from pkgutil import walk_packages
 
     found = [("__main__.py", _MAIN)]
-    for package in (import_module("ovlay"), import_module("ovlay_backends")):
+    for package in map(import_module, ("ovlay", "ovlay_backends", *_NEEDED)):
         specs = [package.__spec__]
         prefix = f"{package.__name__}."
         for module in walk_packages(package.__path__, prefix):
