@@ -32,6 +32,9 @@ STATE_DIR = "/run/ovlay"
 DATA_DIR = "/var/lib/ovlay"
 """Uppers that do not fit into memory. Only root can enter it. Never /var/tmp: cleaners empty it under a live /usr."""
 
+PUBLIC_DIR = "/run/ovlay-public"
+"""What root lets every user know. Only root can write there. See `ovlay.manifest.notice`."""
+
 JOURNAL = "journal"
 """Below the state directory: what is being done, for as long as it is being done. See `ovlay.plan.journal`."""
 
@@ -184,6 +187,11 @@ class Host:
         import platformdirs
 
         return platformdirs.user_state_dir("ovlay", appauthor=False)
+
+    @property
+    def public_dir(self) -> str | None:
+        """What users may know of root's doing: `PUBLIC_DIR`; None where all of it is the user's own anyway."""
+        return PUBLIC_DIR if self.root == "/" and self._scratch is None and not self.in_user_namespace else None
 
     @cached_property
     def in_user_namespace(self) -> bool:

@@ -95,6 +95,11 @@ def read_book(host: Host, status: Status) -> Book:
     return parse_book(text or "", "" if durable else status.overlay.device)
 
 
+def may_read_receipts(host: Host, status: Status) -> bool:
+    """Whether what was placed is for this process to see: without that it would not know what is left over."""
+    return not status.active or not host.is_hidden(book_path(host, status.target, durable=is_durable(status)))
+
+
 def book_path(host: Host, target: str, *, durable: bool) -> str:
     """Where the receipts of a target are."""
     from ovlay.bases import file_name
@@ -105,6 +110,21 @@ def book_path(host: Host, target: str, *, durable: bool) -> str:
 def drop_receipts(host: Host, target: str) -> None:
     """Forget all that was placed in a transient overlay, which is gone."""
     host.remove(book_path(host, target, durable=False))
+    withdraw_notices(host, target)
+
+
+def notice_path(host: Host, target: str) -> str | None:
+    """Where every user may read that all was as declared (`ovlay.manifest.notice`); None where nobody needs to."""
+    from ovlay.bases import file_name
+
+    return None if host.public_dir is None else f"{host.public_dir}/{file_name(target)}.json"
+
+
+def withdraw_notices(host: Host, target: str) -> None:
+    """Take that back, before receipts change; raises ``OSError`` where it cannot be."""
+    path = notice_path(host, target)
+    if path is not None and host.exists(path):
+        host.remove(path)
 
 
 # --- the format ------------------------------------------------------------------------------------------------------

@@ -7,7 +7,18 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
-from ovlay.receipts import RACY, SCHEMA, Receipt, Stamp, Told, book_path, last_settled, parse_book, parse_line
+from ovlay.receipts import (
+    RACY,
+    SCHEMA,
+    Receipt,
+    Stamp,
+    Told,
+    book_path,
+    last_settled,
+    parse_book,
+    parse_line,
+    withdraw_notices,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -184,6 +195,7 @@ class Journal:
             else:
                 receipts[path] = receipt
         self._record_bases()
+        withdraw_notices(host, self._target)
         self._make_directory()
         host.write(self._path, self._text(receipts), mode=0o600, durable=self._durable)
         self._known, self._done, self._intended, self._origins, self._rows = None, {}, {}, Origins(), {}
@@ -221,6 +233,7 @@ class Journal:
         return parse_book(self._host.read(self._path, limit=1 << 30) or "", self._identity).receipts
 
     def _open(self) -> None:
+        withdraw_notices(self._host, self._target)
         self._make_directory()
         self._known = self._read()
         head = (self._host.read(self._path, limit=1 << 16) or "").partition("\n")[0]

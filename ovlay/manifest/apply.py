@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ovlay.errors import NoSpace, StateForbids
 from ovlay.manifest.finding import Comparison, Finding, Readings, State
-from ovlay.manifest.seal import read_seal, seal
+from ovlay.manifest.notice import give_notice
+from ovlay.manifest.seal import has_settled, read_seal, seal
 from ovlay.model import AnomalyKind, Mode, Persistence
 from ovlay.plan.plan import Plan
 from ovlay.receipts import is_durable
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from ovlay.plan.triggering import RunTrigger
     from ovlay.receipts import Stamp
 
-_DONE = "everything is as declared"
+DONE = "everything is as declared"
 _SPARE = 1 << 20  # bytes that stay free: directories and attributes take room too
 
 
@@ -65,17 +66,13 @@ class Application(NamedTuple):
             finding.state in (State.AS_DECLARED, State.LEFTOVER) or finding.path in placed
             for finding in comparison.findings
         )
-        if clean and self.declared.entries and comparison.sources is not None:
-            manifests = {*comparison.manifests, *(entry.origin.file for entry in self.declared.entries)}
-            seal(
-                backend.host,
-                status,
-                self.declared,
-                manifests,
-                sources=comparison.sources,
-                before=self.began,
-                placed=placed,
-            )
+        if not clean or not has_settled(placed):
+            return
+        host, declared, before = backend.host, self.declared, self.began
+        if declared.entries and comparison.sources is not None:
+            manifests = {*comparison.manifests, *(entry.origin.file for entry in declared.entries)}
+            seal(host, status, declared, manifests, sources=comparison.sources, before=before, placed=placed)
+        give_notice(host, status, declared, comparison, before=before, placed=placed)
 
     @property
     def conflicts(self) -> tuple[Finding, ...]:
@@ -107,7 +104,7 @@ def prepare_files(
     known = read_seal(backend.host, status) if quick and status.overlay is not None else None
     if known is not None and known.is_for(_believed(backend, paths, user=user)):
         if known.holds(backend.host):
-            return _nothing(backend, None)
+            return unchanged(backend, None)
         quick = False
     from ovlay.manifest.declaring import declare
 
@@ -130,8 +127,9 @@ def _believed(backend: Backend, paths: Sequence[str | os.PathLike[str]], *, user
     return files
 
 
-def _nothing(backend: Backend, declared: Declared | None) -> Application:
-    return Application(Plan(reason=_DONE), Comparison(backend.target, ()), declared)
+def unchanged(backend: Backend, declared: Declared | None) -> Application:
+    """That nothing is to be done."""
+    return Application(Plan(reason=DONE), Comparison(backend.target, ()), declared)
 
 
 def prepare(
@@ -156,7 +154,7 @@ def prepare(
     if quick and status.overlay is not None:
         known = read_seal(backend.host, status)
         if known is not None and known.is_of(declared) and known.holds(backend.host):
-            return _nothing(backend, declared)
+            return unchanged(backend, declared)
     from ovlay.manifest.compare import compare
     from ovlay.manifest.stepping import Steps
 
@@ -186,7 +184,7 @@ def _reason(comparison: Comparison) -> str:
     kept = len(comparison.conflicts)
     if kept:
         return f"nothing can be done: {kept} path{'s are' if kept > 1 else ' is'} in conflict"
-    return _DONE
+    return DONE
 
 
 def _triggers(backend: Backend, paths: Iterable[str]) -> tuple[RunTrigger, ...]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ovlay.changes.change import ChangeKind
 from ovlay.changes.find import overlay_of
-from ovlay.errors import NotActive
+from ovlay.errors import NotActive, NotPermitted
 from ovlay.manifest.document import InvalidManifest, Kind, Problem
 from ovlay.manifest.finding import Comparison, ConflictKind, Finding, Readings, State
 from ovlay.manifest.items import Expanded, expand
@@ -56,6 +56,14 @@ def compare(
     work = _Work(backend, status, declared, readings or Readings())
     try:
         return work.compared(wanted, base=base)
+    except PermissionError as error:
+        if isinstance(error, NotPermitted):
+            raise
+        where = "" if error.filename is None else f" ({os.fsdecode(error.filename)})"
+        raise NotPermitted(
+            f"not everything on {backend.target} can be looked at{where}",
+            remedy="run it as root, for instance with sudo",
+        ) from error
     finally:
         work.close()
 
@@ -99,6 +107,7 @@ class _Work:
             tuple({receipt.manifest for receipt in self._book.receipts.values() if receipt.manifest is not None}),
             self._errors,
             wanted.sources,
+            wanted.items,
         )
 
     # --- where an item is ------------------------------------------------------------------------------------------

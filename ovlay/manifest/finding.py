@@ -6,6 +6,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ovlay.manifest.items import Item
     from ovlay.manifest.looking import Look
     from ovlay.receipts import Receipt, Stamp
@@ -63,7 +65,7 @@ class Comparison(NamedTuple):
     anew, so that it need not be read again; ``forgotten`` paths whose receipts are of nothing any more.
     ``manifests`` are those that something was placed for. ``errors`` are the paths that could not be looked at, each
     with why: what is unmanaged there is not known. ``sources`` is how the sources looked (see
-    `ovlay.manifest.looking`), None where that is not known.
+    `ovlay.manifest.looking`), None where that is not known; ``items`` are what was compared, as it is declared.
     """
 
     target: str
@@ -75,6 +77,7 @@ class Comparison(NamedTuple):
     manifests: tuple[str, ...] = ()
     errors: tuple[tuple[str, str], ...] = ()
     sources: Look | None = None
+    items: Sequence[Item] = ()
 
     @property
     def conflicts(self) -> tuple[Finding, ...]:

@@ -109,11 +109,9 @@ def seal(
 
     ``sources`` is how they looked when they were compared. Not where anything changed after ``before``, when that was
     begun, nor so shortly before it that it could be changed again without changing its stamp. What was ``placed`` since
-    is as it was left.
+    is as it was left, and has settled: see `has_settled`.
     """
     rows = rows_of(declared.entries)
-    if not _has_settled(placed):
-        return
     try:
         places = Places(host.path(declared.target), declared.target, placed)
         look = places.look(rows, sources)
@@ -123,14 +121,13 @@ def seal(
         write_seal(host, status, declared, manifests, sources=sources, places=look)
 
 
-def _has_settled(placed: Mapping[str, Stamp | None]) -> bool:
-    """Whether none of it can be changed again without changing its stamp; of much that is waited for."""
+def has_settled(placed: Mapping[str, Stamp | None]) -> bool:
+    """Wait until none of it can be changed again without changing its stamp; False where the clock was set back."""
     latest = max((stamp[4] for stamp in placed.values() if stamp is not None), default=0)
     left = latest + RACY - time.time_ns()
-    if 0 < left <= RACY and len(placed) > _MANY:
+    if 0 < left <= RACY:
         time.sleep(left / 1e9)
-        return True
-    return left <= 0
+    return left <= RACY
 
 
 def write_seal(

@@ -266,7 +266,7 @@ def start_over() -> None:
                     os.kill(int(name), 9)
     while len(points := _mounts_on("/usr")) > AT_FIRST:
         run("umount", "-l", points[-1])
-    for place in ("/run/ovlay", "/var/lib/ovlay"):
+    for place in ("/run/ovlay", "/run/ovlay-public", "/var/lib/ovlay"):
         for point in [mount for mount in _mount_points() if mount.startswith(place + "/")]:
             run("umount", "-l", point)
         shutil.rmtree(place, ignore_errors=True)

@@ -315,7 +315,6 @@ def test_after_the_first_apply_nothing_is_compared(case: Case, monkeypatch: pyte
     """What was just placed is known by how it was left, once it cannot be changed again with the same stamp."""
     case.says(*ALL)
     time.sleep(0.05)
-    monkeypatch.setattr("ovlay.manifest.seal._MANY", 1)  # so much that it waits for that
     case.apply()
 
     def fail(*_: object, **__: object) -> None:
@@ -340,7 +339,6 @@ def test_what_changes_while_it_is_applied_is_seen_by_the_next_apply(case: Case) 
 
     settle = Journal.settle
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ovlay.manifest.seal._MANY", 1)
         patch.setattr(Journal, "settle", meddle)
         case.apply()
     outcome = case.apply()
@@ -360,7 +358,6 @@ def test_a_manifest_that_is_written_to_while_it_is_read_is_read_again(case: Case
             return prepare(*words, **named)
 
         patch.setattr(apply, "prepare", late)
-        patch.setattr("ovlay.manifest.seal._MANY", 0)
         case.apply()
     assert case.at("bin/tool").read_text() == "first"
     case.apply()
