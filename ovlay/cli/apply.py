@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from ovlay.elevate.calls import Call
     from ovlay.manifest.document import Retired
     from ovlay.manifest.finding import Finding
-    from ovlay.overlay import Overlay
     from ovlay.plan.plan import Plan
 
 EXAMPLES = """\
@@ -44,6 +43,7 @@ def run(options: Options, terminal: Terminal) -> int:
     from ovlay.cli.changing import Request, change
     from ovlay.cli.opening import open_chosen
     from ovlay.cli.progress import shown_progress
+    from ovlay.cli.sight import UNSEEN, declared_as_it_is, demand_sight, sees
 
     overlay = open_chosen(options)
     manifests: Sequence[str] = getattr(options, "manifests", ())
@@ -61,10 +61,17 @@ def run(options: Options, terminal: Terminal) -> int:
         return found.plan
 
     def planned() -> Plan:
+        if sees(overlay):
+            return plan()
+        from ovlay.manifest.apply import DONE
+        from ovlay.plan.plan import Plan
+
+        if (known := declared_as_it_is(overlay, manifests, user=not system)) is not None:
+            retired[:] = known.retired
+            return Plan(reason=DONE)
         if not options.dry_run:
             demand_sight(overlay)
-        elif not sees(overlay):
-            terminal.note("only root can see what was placed before: what is left over of it is not in this plan")
+        terminal.note(UNSEEN)
         return plan()
 
     def call() -> Call:
@@ -114,24 +121,3 @@ def run(options: Options, terminal: Terminal) -> int:
         terminal.complain("  next: look at them; then say --force, or declare what is there with `ovlay capture`")
         return CONFLICTS
     return status
-
-
-def sees(overlay: Overlay) -> bool:
-    """Whether this process may see what was placed before: without that it would not know what is left over."""
-    from ovlay.receipts import book_path, is_durable
-
-    status = overlay.status()
-    if not status.active:
-        return True
-    return not overlay.host.is_hidden(book_path(overlay.host, overlay.target, durable=is_durable(status)))
-
-
-def demand_sight(overlay: Overlay) -> None:
-    """Raise `NotPermitted` for who may not see what was placed before."""
-    from ovlay.errors import NotPermitted
-
-    if not sees(overlay):
-        raise NotPermitted(
-            f"only root can see what was placed on {overlay.target} before",
-            remedy="run it as root, for instance with sudo",
-        )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ovlay.changes.change import Attributes, Change, Changes
     from ovlay.cli.options import Options
     from ovlay.cli.terminal import Terminal
-    from ovlay.overlay import Overlay
+    from ovlay.elevate.questions import Questions
 
 EXAMPLES = """\
 examples:
@@ -51,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: Options, terminal: Terminal) -> int:
     """List the changes. The exit status is that of diff(1): 1 where something differs."""
+    from ovlay.cli.elevation import questions
     from ovlay.cli.opening import open_chosen
     from ovlay.errors import InvalidInput
 
@@ -58,19 +59,20 @@ def run(options: Options, terminal: Terminal) -> int:
     if null and not names:
         raise InvalidInput("-0 is for paths alone", remedy="add --name-only")
     overlay = open_chosen(options)
-    found = find(overlay, options, terminal)
-    if options.json:
-        terminal.document(found.to_json())
-    elif names:
-        print_names(found, terminal, null=null)
-    elif getattr(options, "stat", False):
-        for line in statistics(found, _columns()):
-            terminal.print(line)
-    elif getattr(options, "patch", False):
-        found = print_patch(overlay, found, terminal)
-    else:
-        for line in listing(found):
-            terminal.print(line)
+    with questions(overlay, options) as asked:
+        found = find(asked, overlay.target, options, terminal)
+        if options.json:
+            terminal.document(found.to_json())
+        elif names:
+            print_names(found, terminal, null=null)
+        elif getattr(options, "stat", False):
+            for line in statistics(found, _columns()):
+                terminal.print(line)
+        elif getattr(options, "patch", False):
+            found = print_patch(asked, found, terminal)
+        else:
+            for line in listing(found):
+                terminal.print(line)
     tell_what_is_missing(found, terminal)
     if not found.changes and found.complete:
         terminal.note(f"nothing differs from the base of {found.target}")
@@ -78,15 +80,15 @@ def run(options: Options, terminal: Terminal) -> int:
     return DIFFERS if differs or not found.complete else 0
 
 
-def find(overlay: Overlay, options: Options, terminal: Terminal) -> Changes:
+def find(asked: Questions, target: str, options: Options, terminal: Terminal) -> Changes:
     """The changes that the words mean, without what is to be ignored."""
     from ovlay.changes.ignore import leave_out
     from ovlay.cli.progress import shown_progress
     from ovlay.config import load_config
 
     patterns = (*load_config().ignore, *getattr(options, "ignore", ()))
-    with shown_progress(f"looking for changes in {overlay.target}", terminal):
-        found = overlay.changes(
+    with shown_progress(f"looking for changes in {target}", terminal):
+        found = asked.changes(
             getattr(options, "paths", ()),
             hashes=getattr(options, "hashes", False),
             everything=getattr(options, "all", False),
@@ -216,13 +218,11 @@ def print_names(found: Changes, terminal: Terminal, *, null: bool) -> None:
             terminal.print(name)
 
 
-def print_patch(overlay: Overlay, found: Changes, terminal: Terminal) -> Changes:
+def print_patch(asked: Questions, found: Changes, terminal: Terminal) -> Changes:
     """The patch, byte by byte unless a person reads it; what could not be read is added to the errors."""
-    from ovlay.changes.patch import make_patch
-
     errors = dict(found.errors)
     person = sys.stdout.isatty()
-    for part in make_patch(overlay.backend, found):
+    for part in asked.patch(found):
         if part.failure:
             errors[part.path] = part.failure
         for line in part.lines:

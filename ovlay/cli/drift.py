@@ -43,14 +43,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: Options, terminal: Terminal) -> int:
     """List the deviations. The exit status is that of diff(1): 1 where something is not as declared, or not known."""
     from ovlay.cli.diff import tell_of_errors
+    from ovlay.cli.elevation import questions
     from ovlay.cli.opening import open_chosen
     from ovlay.cli.progress import shown_progress
     from ovlay.config import load_config
 
     overlay = open_chosen(options)
     ignore = (*load_config().ignore, *getattr(options, "ignore", ()))
-    with shown_progress(f"comparing {overlay.target} with what is declared", terminal):
-        found = overlay.drift(
+    with (
+        shown_progress(f"comparing {overlay.target} with what is declared", terminal),
+        questions(overlay, options) as asked,
+    ):
+        found = asked.drift(
             getattr(options, "manifests", ()), user=not getattr(options, "system", False), ignore=ignore
         )
     terminal.document(found.to_json())

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ovlay.errors import NotPermitted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from ovlay.carrying import Outcome
     from ovlay.cli.changing import Request
     from ovlay.cli.options import Options
     from ovlay.cli.terminal import Terminal
+    from ovlay.elevate.questions import Questions
     from ovlay.elevate.tools import Elevator
     from ovlay.overlay import Overlay
     from ovlay.plan.plan import Plan
+
+
+_NOT_THERE = "choose a place that is root's own, such as one below /etc/ovlay: root writes nowhere else for a user"
 
 
 def carry_out(
@@ -31,12 +36,16 @@ def carry_out(
     A user plans without root, and is asked for a password only after saying yes to the plan. What a user may not even
     look at is planned by root: then the password comes before the plan.
     """
-    if os.geteuid() == 0 or request.call is None or not _needs_root(overlay):
+    if os.geteuid() == 0 or not _needs_root(overlay):
         return request.carry_out(confirm)
+    if request.call is None:
+        try:
+            return request.carry_out(confirm)
+        except NotPermitted as error:
+            raise NotPermitted(str(error), remedy=_NOT_THERE) from error
     from ovlay.carrying import Outcome
     from ovlay.elevate.client import carry_out_as_root
 
-    overlay.host.plans_for_root = True
     unseen: NotPermitted | None = None
     plan: Plan | None = None
     try:
@@ -51,6 +60,31 @@ def carry_out(
     if plan is not None and confirm is not None and not confirm(plan):
         return Outcome(plan, changed=False)
     return carry_out_as_root(request.for_root(), overlay, elevator, expected=plan, confirm=confirm)
+
+
+@contextmanager
+def questions(overlay: Overlay, options: Options) -> Iterator[Questions]:
+    """Who answers questions about an overlay: this process, and what it may not see root, where --elevate is said.
+
+    No question asks for a password by itself, since scripts ask them.
+    """
+    from ovlay.elevate.questions import Questions
+
+    if os.geteuid() == 0 or options.elevate in (None, "none") or not _needs_root(overlay):
+        yield Questions(overlay)
+        return
+    from ovlay.cli.progress import silence
+    from ovlay.elevate.client import Asking
+
+    def found_elevator() -> Elevator:
+        silence()
+        return _way_to_root(overlay, options, None)
+
+    asking = Asking(overlay, found_elevator)
+    try:
+        yield Questions(overlay, asking.ask)
+    finally:
+        asking.close()
 
 
 def demand_way_to_root(overlay: Overlay, options: Options) -> None:

@@ -10,18 +10,14 @@ from typing import TYPE_CHECKING, Any
 from ovlay.errors import NotPermitted, OvlayError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from ovlay.cli.terminal import Terminal
 
 SCHEMA = "ovlay.error/1"
 UNEXPECTED = 7
+_LOG_IN = "log in as root, and run an ovlay that only root can write"
 INTERRUPTED = 130
-
-_SUDO_FINDS = ("/usr/sbin", "/usr/bin", "/sbin", "/bin")
-"""What is in the secure_path of sudo(8) everywhere; /usr/local is not on Fedora."""
-
-_BECOME_ROOT = ("sudo", "doas", "run0", "pkexec")
 
 
 def report(
@@ -53,8 +49,9 @@ def describe(error: BaseException, words: Sequence[str]) -> dict[str, Any]:
     from ovlay.model import as_json
 
     kind, message, remedy, exit_code = _parts(error)
-    if isinstance(error, NotPermitted) and "as root" in remedy and os.geteuid() != 0:
-        remedy = f"run it as root: `{as_root(words)}`"
+    if exit_code == NotPermitted.exit_code and remedy.startswith("run it as root") and os.geteuid() != 0:
+        how = as_root(words)
+        remedy = how if how == _LOG_IN else f"let root do it, which takes a password: {how}"
     return {
         "schema": SCHEMA,
         "kind": kind,
@@ -89,17 +86,33 @@ def kind_of(error: type[OvlayError]) -> str:
 
 
 def as_root(words: Sequence[str]) -> str:
-    """The command that runs this very program as root with the same words.
+    """How to let root do what these words ask for.
 
-    sudo looks for a program in its own secure_path, where one below a home directory or a virtual environment is not:
-    then the full path is named.
+    It is never this program run as root, which others than root may be able to write: the same words with --elevate
+    let the helper do it (`ovlay.elevate`). Where nothing can ask for a password, an ovlay of root's own is needed.
     """
-    become = next((name for name in _BECOME_ROOT if any(os.path.exists(f"{d}/{name}") for d in _SUDO_FINDS)), "sudo")
+    from ovlay.config import WAYS_TO_ROOT
+    from ovlay.host import Host
+
+    way = next((name for name in WAYS_TO_ROOT if name != "none" and Host().find_tool(name)), None)
+    if way is None:
+        return _LOG_IN
     script = os.path.abspath(sys.argv[0])
     if os.path.basename(script) == "__main__.py":
         program = [sys.executable, "-m", "ovlay"]
-    elif os.path.dirname(script) in _SUDO_FINDS:
-        program = [os.path.basename(script)]
     else:
-        program = [script]
-    return shlex.join([become, *program, *words])
+        import shutil
+
+        name = os.path.basename(script)
+        found = shutil.which(name)
+        program = [name if found is not None and os.path.realpath(found) == os.path.realpath(script) else script]
+    return f"`{shlex.join([*program, '--elevate', way, *_without_elevate(words)])}`"
+
+
+def _without_elevate(words: Sequence[str]) -> Iterator[str]:
+    left = iter(words)
+    for word in left:
+        if word == "--elevate":
+            next(left, None)
+        elif not word.startswith("--elevate="):
+            yield word

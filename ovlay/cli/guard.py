@@ -39,15 +39,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: Options, terminal: Terminal) -> int:
     """Say it. The exit status is 1 where something would be lost that no manifest brings back."""
+    from ovlay.cli.elevation import questions
     from ovlay.cli.opening import open_chosen
     from ovlay.cli.progress import shown_progress
     from ovlay.config import load_config
-    from ovlay.services.guard import forecast_upgrade
 
     overlay = open_chosen(options)
     ignore = (*load_config().ignore, *getattr(options, "ignore", ()))
-    with shown_progress(f"looking for changes in {overlay.target}", terminal):
-        found = forecast_upgrade(overlay.backend, ignore=ignore)
+    with shown_progress(f"looking for changes in {overlay.target}", terminal), questions(overlay, options) as asked:
+        found = asked.forecast(ignore)
     terminal.document(found.to_json())
     for line in report(found, most=None if options.verbose else _MOST):
         terminal.print(line)

@@ -34,13 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: Options, terminal: Terminal) -> int:
     """Say it. That there is nobody, or no overlay, is an answer and no failure."""
+    from ovlay.cli.elevation import questions
     from ovlay.cli.opening import open_chosen
     from ovlay.cli.progress import shown_progress
 
     overlay = open_chosen(options)
     paths = getattr(options, "paths", ())
-    with shown_progress(f"looking for those who use {overlay.target}", terminal):
-        found = overlay.holders(paths)
+    with shown_progress(f"looking for those who use {overlay.target}", terminal), questions(overlay, options) as asked:
+        found = asked.holders(paths)
     terminal.document(found.to_json())
     for line in report(found, asked=bool(paths), most=None if options.verbose else _MOST):
         terminal.print(line)

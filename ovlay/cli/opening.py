@@ -38,6 +38,7 @@ def chosen(options: Options) -> Choice:
 def open_chosen(options: Options) -> Overlay:
     """The overlay that the words mean."""
     from ovlay import overlay
+    from ovlay.host import Host
 
     choice = chosen(options)
     if choice.name is not None:
@@ -45,4 +46,5 @@ def open_chosen(options: Options) -> Overlay:
     else:
         opened = overlay.detect(root=options.root, target=choice.target)
     opened.host.tmpfs_size = choice.tmpfs_size
+    opened.host.plans_for_root = type(opened.host) is Host  # on a real host nobody else can carry it out
     return opened

@@ -66,6 +66,7 @@ class Options(argparse.Namespace):
     host: bool = False
     verbose: int = 0
     quiet: bool = False
+    said: tuple[str, ...] = ()  # all of it
 
 
 class Verb(Protocol):
@@ -98,6 +99,7 @@ def parse_words(words: Sequence[str]) -> tuple[Verb, Options]:
     parser = main_parser()
     parser.add_argument("words", nargs=argparse.PARSER, metavar="VERB", help="what to do: see below")
     options = parser.parse_args(words, namespace=Options())
+    options.said = tuple(words)
     name, *rest = options.words
     name = ALIASES.get(name, name)
     if name not in VERBS:

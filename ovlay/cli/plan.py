@@ -43,29 +43,37 @@ def add_manifests(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: Options, terminal: Terminal) -> int:
-    """List what would be done: exit status 1 where there is something, 5 where there are conflicts, else 0."""
+    """List what would be done: exit status 1 where there is something, or it is not known; 5 for conflicts, else 0."""
+    from ovlay.cli.elevation import questions
+    from ovlay.cli.failure import as_root
     from ovlay.cli.opening import open_chosen
     from ovlay.cli.progress import shown_progress
+    from ovlay.cli.sight import UNSEEN
 
     overlay = open_chosen(options)
     force: bool = getattr(options, "force", False)
-    with shown_progress(f"comparing {overlay.target} with what is declared", terminal):
-        found = overlay.plan_apply(
-            getattr(options, "manifests", ()), enable=True, force=force, user=not getattr(options, "system", False)
+    with (
+        shown_progress(f"comparing {overlay.target} with what is declared", terminal),
+        questions(overlay, options) as asked,
+    ):
+        found, complete = asked.plan(
+            getattr(options, "manifests", ()), user=not getattr(options, "system", False), force=force
         )
     for line in listing(found, force=force):
         terminal.print(line)
-    if not found.plan and not found.conflicts:
+    if not complete:
+        terminal.note(f"{UNSEEN}; to see it: {as_root(options.said)}")
+    elif not found.plan and not found.conflicts:
         terminal.say(found.plan.reason)
     for step in found.triggers:
         terminal.note(f"afterwards {step.describe()} (`ovlay apply --triggers` does)")
     if not overlay.status().active:
         terminal.note(f"there is no overlay on {overlay.target}: `ovlay apply --enable` puts one there")
     if terminal.json:
-        terminal.document(document(found))
+        terminal.document(document(found, complete=complete))
     if found.conflicts and not force:
         return CONFLICTS
-    return DIFFERS if found.plan else 0
+    return DIFFERS if found.plan or not complete else 0
 
 
 def listing(found: Application, *, force: bool = False) -> Iterator[str]:
@@ -119,12 +127,13 @@ def retired_lines(retired: Iterable[Retired]) -> Iterator[str]:
         yield from lines
 
 
-def document(found: Application) -> dict[str, Any]:
+def document(found: Application, *, complete: bool) -> dict[str, Any]:
     """The comparison and the plan as a document of schema ``ovlay.comparison/1``."""
     comparison = found.comparison
     return {
         "schema": SCHEMA,
         "target": comparison.target,
+        "complete": complete,
         "as_declared": len(comparison.of(State.AS_DECLARED, State.GRADUATED)),
         "findings": [
             finding_document(finding) for finding in comparison.findings if finding.state is not State.AS_DECLARED

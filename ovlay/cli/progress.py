@@ -17,6 +17,14 @@ if TYPE_CHECKING:
 _FIRST, _THEN = 1.0, 0.5  # seconds
 
 
+def silence() -> None:
+    """Show nothing more, since somebody else is about to write to the terminal."""
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    if sys.stderr.isatty():
+        sys.stderr.write("\r\033[K")
+        sys.stderr.flush()
+
+
 @contextmanager
 def shown_progress(doing: str, terminal: Terminal) -> Iterator[None]:
     """Show ``doing`` on standard error from the second second of the block on, where that is a terminal.

@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: Options, terminal: Terminal) -> int:
     """List, or copy. That nothing is left is an answer and no failure."""
+    from ovlay.cli.elevation import questions
     from ovlay.cli.opening import open_chosen
 
     overlay = open_chosen(options)
@@ -60,7 +61,8 @@ def run(options: Options, terminal: Terminal) -> int:
         return change(request, overlay, options, terminal)
     if paths:
         raise InvalidInput("there is no directory to copy to", remedy="say --to DIR before the paths")
-    found = overlay.leftovers()
+    with questions(overlay, options) as asking:
+        found = asking.leftovers()
     if upper is not None:
         found = found._replace(uppers=tuple(left for left in found.uppers if left.path == upper))
     terminal.document(found.to_json())

@@ -16,7 +16,8 @@ from ovlay.files.source import OpenedSource
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import Any
 
     from ovlay.carrying import Outcome
     from ovlay.elevate.calls import Call
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 
 INSTALLED = "/usr/libexec/ovlay-helper"
 """Where a distribution puts the helper, with a polkit policy of its own beside it."""
+
+_PATIENCE = 5  # seconds
+
+_LOG_IN = "log in as root, and run an ovlay there that only root can write"
 
 
 def carry_out_as_root(
@@ -43,18 +48,50 @@ def carry_out_as_root(
     that the verb itself raises.
     """
     with _helper(elevator) as wire:
-        wire.send(
-            {
-                "verb": call.verb,
-                "arguments": dict(call.arguments),
-                "driver": _place_of(type(overlay.backend)),
-                "target": overlay.target,
-                "tmpfs_size": overlay.host.tmpfs_size,
-                "expected": None if expected is None else expected.to_json(),
-                "agreed": confirm is None,
-            }
-        )
+        agreed, plan = confirm is None, None if expected is None else expected.to_json()
+        wire.send({"verb": call.verb, "expected": plan, "agreed": agreed, **_about(overlay, call.arguments)})
         return _converse(wire, confirm)
+
+
+def _about(overlay: Overlay, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """What every request says."""
+    return {
+        "arguments": dict(arguments),
+        "driver": _place_of(type(overlay.backend)),
+        "target": overlay.target,
+        "tmpfs_size": overlay.host.tmpfs_size,
+    }
+
+
+class Asking:
+    """Questions to root: the first one takes a password, and all that follow none. Ended with ``close``."""
+
+    def __init__(self, overlay: Overlay, find_elevator: Callable[[], Elevator]) -> None:
+        self._overlay = overlay
+        self._find_elevator = find_elevator
+        self._open = contextlib.ExitStack()
+        self._wire: Wire | None = None
+
+    def ask(self, question: str, arguments: Mapping[str, Any]) -> Any:
+        """What root answers; raises what it raises, and `NotPermitted` for each kind of refusal."""
+        if self._wire is None:
+            self._wire = self._open.enter_context(_helper(self._find_elevator()))
+        try:
+            self._wire.send({"question": question, **_about(self._overlay, arguments)})
+            while True:
+                message, _ = self._wire.receive()
+                if "open" not in message:
+                    break
+                _send_source(self._wire, str(message["open"]))
+        except (EOFError, ConnectionError) as error:
+            raise ToolFailed("the helper ended before it had answered", remedy="try again") from error
+        if "answer" in message:
+            return message["answer"]
+        raise raised(message.get("error"))
+
+    def close(self) -> None:
+        """Let the helper end."""
+        self._open.close()
 
 
 def _converse(wire: Wire, confirm: Callable[[Plan], bool] | None) -> Outcome:
@@ -120,7 +157,7 @@ def _helper(elevator: Elevator) -> Iterator[Wire]:
             asking.close()
         except KeyboardInterrupt:
             ours.close()
-            process.wait()  # it puts the terminal right again
+            _let_end(process)
             raise KeyboardInterrupt("interrupted before root's rights were given; nothing was changed") from None
         except (EOFError, OSError) as error:
             raise _not_started(elevator, process.wait(), said.text()) from error
@@ -141,6 +178,18 @@ def _helper(elevator: Elevator) -> Iterator[Wire]:
             process.wait()
 
 
+def _let_end(process: subprocess.Popen[bytes]) -> None:
+    """Wait for who was asking: it puts the terminal right again. Where it does not heed Ctrl-C it is ended."""
+    import subprocess
+
+    try:
+        process.wait(_PATIENCE)
+    except subprocess.TimeoutExpired:
+        with contextlib.suppress(PermissionError):  # sudo is root's by then, and has its own way with Ctrl-C
+            process.terminate()
+        process.wait()
+
+
 def _command() -> tuple[Sequence[str], bytes | None]:
     """What root is to run: the helper of the distribution, or the system's Python with code that we send."""
     import hashlib
@@ -148,7 +197,7 @@ def _command() -> tuple[Sequence[str], bytes | None]:
     if is_roots_alone(INSTALLED):
         return (INSTALLED,), None
     if not is_roots_alone(INTERPRETER):
-        raise NotPermitted(f"{INTERPRETER} is missing, or others than root can write it", remedy="run ovlay as root")
+        raise NotPermitted(f"{INTERPRETER} is missing, or others than root can write it", remedy=_LOG_IN)
     code = bundled_code()
     return (INTERPRETER, FLAGS, "-c", LOADER, hashlib.sha256(code).hexdigest()), code
 
@@ -172,7 +221,7 @@ def _start(argv: Sequence[str], end: socket.socket) -> subprocess.Popen[bytes]:
             env={**os.environ, "LC_ALL": "C.UTF-8"},  # the refusals are told apart by their words
         )
     except OSError as error:
-        raise NotPermitted(f"cannot run {argv[0]}: {error.strerror}", remedy="run ovlay as root") from error
+        raise NotPermitted(f"cannot run {argv[0]}: {error.strerror}", remedy=_LOG_IN) from error
 
 
 def _send_code(end: socket.socket, code: bytes) -> None:
@@ -212,5 +261,5 @@ class _Said:
 
 def _not_started(elevator: Elevator, status: int, said: str) -> OvlayError:
     if "ovlay needs Python" in said:
-        return InvalidInput(said.strip(), remedy="run ovlay as root with a newer Python")
+        return InvalidInput(said.strip(), remedy=_LOG_IN)
     return elevator.refusal(status, said)

@@ -1,4 +1,4 @@
-"""The helper that root runs: it takes one request from the user's process, plans it, and carries it out.
+"""The helper that root runs: it answers questions of the user's process, or plans one change and carries it out.
 
 Nothing that it is told is trusted. It plans for itself, with the code that was authorised, and compares its plan with
 the one that the user confirmed: where they are the same it goes on, else it shows its own and asks again. So it
@@ -15,7 +15,7 @@ import socket
 import stat
 from typing import TYPE_CHECKING, Any
 
-from ovlay.elevate.calls import perform
+from ovlay.elevate.calls import Words, perform
 from ovlay.elevate.wire import Wire
 from ovlay.errors import Conflict, InvalidInput, NotPermitted, OvlayError, ToolFailed
 from ovlay.host import Host
@@ -67,9 +67,10 @@ def serve(wire: Wire) -> None:
     try:
         wire.send({"hello": __version__, "uid": os.geteuid()})
         try:
-            request, files = wire.receive()
-            for file in files:
-                os.close(file)
+            request = _received(wire)
+            while "question" in request:
+                wire.send({"answer": _answered(wire, request)})
+                request = _received(wire)
             outcome = _carry_out(wire, request)
             _be_deaf()  # it is done, and is told
             answer = {"outcome": outcome_document(outcome)}
@@ -82,12 +83,40 @@ def serve(wire: Wire) -> None:
         return  # nobody is there to hear it
 
 
-def _carry_out(wire: Wire, request: dict[str, Any]) -> Outcome:
+def _received(wire: Wire) -> dict[str, Any]:
+    request, files = wire.receive()
+    for file in files:
+        os.close(file)
+    return request
+
+
+def _answered(wire: Wire, request: dict[str, Any]) -> Any:
+    """The answer to a question, which changes nothing."""
+    from ovlay.elevate.questions import answer
+    from ovlay.overlay import Overlay
+
+    question, backend = str(request.get("question")), _backend(wire, request)
+    return answer(question, Words(question, _arguments(request)), Overlay(backend))
+
+
+def _arguments(request: dict[str, Any]) -> dict[str, Any]:
+    arguments = request.get("arguments")
+    if not isinstance(arguments, dict):
+        raise InvalidInput("a request has arguments")
+    return arguments
+
+
+def _backend(wire: Wire, request: dict[str, Any]) -> Backend:
     host = RemoteSources(wire)
     target, size = request.get("target"), request.get("tmpfs_size")
     if not isinstance(target, str) or not (size is None or type(size) is int):
         raise InvalidInput("a request has a target")
     host.tmpfs_size = size
+    return _driver(str(request.get("driver")), host, target)
+
+
+def _carry_out(wire: Wire, request: dict[str, Any]) -> Outcome:
+    backend, arguments = _backend(wire, request), _arguments(request)
     expected, agreed = request.get("expected"), request.get("agreed") is True
 
     def confirm(plan: Plan) -> bool:
@@ -98,10 +127,6 @@ def _carry_out(wire: Wire, request: dict[str, Any]) -> Outcome:
         reply, _ = wire.receive()
         return reply.get("answer") is True
 
-    arguments = request.get("arguments")
-    if not isinstance(arguments, dict):
-        raise InvalidInput("a request has arguments")
-    backend = _driver(str(request.get("driver")), host, target)
     return perform(str(request.get("verb")), arguments, backend, None if agreed else confirm)
 
 
@@ -117,7 +142,7 @@ def _driver(name: str, host: Host, target: str) -> Backend:
     if package != "ovlay_backends" or not leaf.isidentifier() or not attribute.isidentifier():
         raise InvalidInput(
             f"{name} is not a driver of ovlay itself, and root does not run others for a user",
-            remedy="run it as root",
+            remedy="log in as root, and run an ovlay there that only root can write",
         )
     try:
         found = getattr(import_module(module), attribute, None)

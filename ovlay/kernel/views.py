@@ -68,7 +68,8 @@ def _refusal(mount: Mount, error: OSError) -> BaseException:
     if isinstance(error, NotPermitted) or error.errno not in (errno.EPERM, errno.EACCES, errno.EINVAL):
         return error
     return NotPermitted(
-        f"only root can look beneath the overlay on {mount.mount_point}", remedy="run the same command with sudo"
+        f"only root can look beneath the overlay on {mount.mount_point}",
+        remedy="run it as root, for instance with sudo",
     )
 
 

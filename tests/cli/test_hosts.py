@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 import ovlay
+from ovlay.host import Host
 from ovlay.overlay import Overlay
 from tests.cli.conftest import raising, run_script
 
@@ -70,16 +72,25 @@ def test_the_driver_fake_never_works_on_the_real_host(cli: Cli) -> None:
 def test_one_who_is_not_root_is_told_how_to_become_it(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setattr(sys, "argv", ["/home/u/.local/bin/ovlay"])
-    monkeypatch.setattr(os.path, "exists", lambda path: path == "/usr/bin/sudo")
+    tools = {"sudo": "/usr/bin/sudo"}
+    monkeypatch.setattr(Host, "find_tool", lambda _, name: tools.get(name))
     error = ovlay.NotPermitted("only root can change what is mounted", remedy="run it as root, for instance with sudo")
     monkeypatch.setattr(Overlay, "status", raising(error))
     said = cli.plain("status", "--backend", "ostree")
     assert said.status == 6
-    assert "  next: run it as root: `sudo /home/u/.local/bin/ovlay status --backend ostree`\n" in said.err
-    monkeypatch.setattr(sys, "argv", ["/usr/bin/ovlay"])
-    assert "`sudo ovlay status --backend ostree`" in cli.plain("status", "--backend", "ostree").err
+    let = "  next: let root do it, which takes a password: "
+    assert f"{let}`/home/u/.local/bin/ovlay --elevate sudo status --backend ostree`\n" in said.err
+    monkeypatch.setattr(shutil, "which", lambda _: "/home/u/.local/bin/ovlay")
+    said = cli.plain("status", "--elevate", "none", "--backend", "ostree", "--elevate=none")
+    assert f"{let}`ovlay --elevate sudo status --backend ostree`\n" in said.err
     monkeypatch.setattr(sys, "argv", ["/x/ovlay/__main__.py"])
-    assert f"`sudo {sys.executable} -m ovlay status" in cli.plain("status", "--backend", "ostree").err
+    tools.clear()
+    tools["doas"] = "/usr/bin/doas"
+    said = cli.plain("status", "--backend", "ostree")
+    assert f"`{sys.executable} -m ovlay --elevate doas status --backend ostree`" in said.err
+    tools.clear()
+    said = cli.plain("status", "--backend", "ostree")
+    assert "  next: log in as root, and run an ovlay that only root can write\n" in said.err
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root is permitted")
@@ -87,8 +98,6 @@ def test_permission_denied_for_real(cli: Cli, tmp_path: Path) -> None:
     words = ("--backend", "overlayfs", "--target", str(tmp_path))
     said = run_script("enable", "--yes", *words)
     assert said.status == 6
-    assert (
-        "ovlay: only root can change what is mounted, or write into an overlay\n  next: run it as root: `" in said.err
-    )
+    assert "ovlay: only root can change what is mounted, or write into an overlay\n  next: let root do it" in said.err
     assert f" enable --yes --backend overlayfs --target {tmp_path}`" in said.err
     assert run_script("enable", "--dry-run", "--json", *words).document("plan")["steps"]

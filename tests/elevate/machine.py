@@ -206,7 +206,7 @@ class Machine:
             f"while findmnt -n -t overlay --mountpoint {TARGET} >/dev/null; do umount -l {TARGET}; done; "
             "rm -f /usr/libexec/ovlay-helper /usr/share/polkit-1/actions/org.ovlay.policy /run/.containerenv; "
             "for each in $(findmnt -rn -o TARGET | grep ^/run/ovlay/ || :); do umount -l $each; done; "
-            "rm -rf /run/ovlay /var/lib/ovlay /etc/ovlay /home/alice/.config; chmod 700 /home/alice"
+            "rm -rf /run/ovlay /run/ovlay-public /var/lib/ovlay /etc/ovlay /home/alice/.config; chmod 700 /home/alice"
         )
 
     # --- how it is made ----------------------------------------------------------------------------------------
