@@ -167,7 +167,9 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--dry-run", action="store_true", help="print the plan and change nothing; needs no privilege")
     group.add_argument("-y", "--yes", action="store_true", help="do not ask before the host is changed")
     group.add_argument(
-        "--elevate", metavar="HOW", help="become root by sudo, run0, doas or pkexec; or none: do not ask"
+        "--elevate",
+        metavar="HOW",
+        help="let root do it, or answer it, by sudo, run0, doas or pkexec; or none: do not ask",
     )
     group.add_argument("--host", action="store_true", help="in a container: let the ovlay of its host do it")
     group.add_argument("-v", "--verbose", action="count", help="say more; twice: show every host command")

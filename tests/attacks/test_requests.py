@@ -57,6 +57,28 @@ def test_a_driver_that_is_none(driver: object) -> None:
     assert refusal(asked(driver=driver))["kind"] == "InvalidInput"
 
 
+@attack(
+    "ask a question that is none: `eval`, a verb, nothing, a list; or one with words of other types, or of a driver "
+    "that is none",
+    "refused: cannot be asked; nothing is guessed",
+)
+@pytest.mark.parametrize(
+    "changed",
+    [
+        *({"question": question} for question in ("eval", "enable", "", None, ["diff"], {"diff": 1}, "changes\0")),
+        {"question": "changes", "arguments": {"paths": "bin"}},
+        {"question": "changes", "arguments": {"paths": ["/etc/../etc"], "hashes": False, "everything": False}},
+        {"question": "drift", "arguments": {"declared": {"target": "/etc"}, "ignore": []}},
+        {"question": "plan", "arguments": {"declared": [], "force": 1}},
+        {"question": "holders", "arguments": []},
+        {"question": "leftovers", "driver": "os:system"},
+        {"question": "leftovers", "target": "/"},
+    ],
+)
+def test_a_question_that_is_none(changed: dict[str, Any]) -> None:
+    assert refusal(asked(**{"arguments": {}, **changed}))["kind"] in ("InvalidInput", "NotActive")
+
+
 @attack("name the driver that plays a host, to have root write below any directory", "refused: it needs no root")
 def test_the_driver_that_plays_a_host() -> None:
     error = refusal(asked(driver="ovlay_backends.fake:FakeBackend", target="/etc"))

@@ -122,6 +122,29 @@ def test_planted_directories(machine: Machine) -> None:
         machine.root("rm -rf /run/ovlay /home/alice/own")
 
 
+@attack("plant /run/ovlay-public: a user's directory, a writable one, a link, a notice that says all is as declared",
+        "nothing is written there, and nothing in it is believed: root looks for itself")  # fmt: skip
+def test_planted_notices(machine: Machine) -> None:
+    manifest = f'schema = 1\\ntarget = "{TARGET}"\\n[[file]]\\npath = "{TARGET}/new"\\ntext = "x"\\n'
+    machine.user(f"printf '{manifest}' >~/m.toml; mkdir -p ~/own")
+    for plant in (
+        "mkdir /run/ovlay-public; chown alice /run/ovlay-public",
+        "mkdir /run/ovlay-public; chmod 777 /run/ovlay-public",
+        "ln -s /home/alice/own /run/ovlay-public",
+        "touch /run/ovlay-public",
+    ):
+        machine.root(f"{COMMAND} enable --yes; {COMMAND} apply --yes /home/alice/m.toml")
+        machine.root(f"cp -a /run/ovlay-public /home/alice/notices; rm -rf /run/ovlay-public; {plant}")
+        machine.root("cp /home/alice/notices/* /home/alice/own; cp /home/alice/notices/* /run/ovlay-public || true")
+        before = machine.root("cat /home/alice/own/* /run/ovlay-public/* 2>/dev/null || true")
+        talk = machine.talk("--elevate", "sudo", "apply", "m.toml")
+        assert (talk.status, talk.prompts) == (0, 1), (plant, talk)
+        machine.root(f"{COMMAND} revert --yes {TARGET}/new; {COMMAND} apply --yes /home/alice/m.toml")
+        after = machine.root("cat /home/alice/own/* /run/ovlay-public/* 2>/dev/null || true")
+        assert len(after) <= len(before), plant
+        machine.root(f"rm -rf /run/ovlay-public /home/alice/notices; {COMMAND} unmount --yes")
+
+
 @attack("make /run/ovlay/lock a link to a file of root's", "the link is not followed, and the file stays as it is")
 def test_a_planted_lock(machine: Machine) -> None:
     machine.root("mkdir -m 700 /run/ovlay; echo precious >/run/precious; ln -s /run/precious /run/ovlay/lock")
@@ -308,7 +331,7 @@ def test_a_poisoned_environment(machine: Machine) -> None:
 
 
 @attack("run a whole session with umask 0, then look for what others than root can write",
-        "nothing: not in the overlay, not in /run/ovlay, not in /var/lib/ovlay, not in /etc")  # fmt: skip
+        "nothing: not in the overlay, not in /run/ovlay, /run/ovlay-public or /var/lib/ovlay, not in /etc")  # fmt: skip
 def test_what_others_can_write_afterwards(machine: Machine) -> None:
     manifest = f'schema = 1\\ntarget = "{TARGET}"\\n[[file]]\\npath = "{TARGET}/new/x"\\ntext = "x"\\n'
     machine.user(f"printf '{manifest}' >~/m.toml")
@@ -324,7 +347,7 @@ def test_what_others_can_write_afterwards(machine: Machine) -> None:
         talk = machine.talk("--elevate", "sudo", *words, before=loose)
         assert talk.status == 0, (words, talk)
         assert talk.prompts == 1, (words, talk)
-    found = "/run/ovlay /var/lib/ovlay /etc/ovlay /etc/systemd"
+    found = "/run/ovlay /run/ovlay-public /var/lib/ovlay /etc/ovlay /etc/systemd"
     assert machine.root(f"find {TARGET} {found} ! -type l -perm /022 ! -path {TARGET}") == ""
     assert machine.root(f"find {TARGET} {found} ! -user root") == ""
     assert machine.root("stat -c %a /run/ovlay /var/lib/ovlay") == "700\n700\n"
