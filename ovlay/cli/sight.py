@@ -34,9 +34,7 @@ def demand_sight(overlay: Overlay) -> None:
 def declared_as_it_is(overlay: Overlay, manifests: Sequence[str], *, user: bool) -> Declared | None:
     """What is declared, where root let it be known that all of it is so; None where that is not known."""
     from ovlay.manifest.declaring import declare
-    from ovlay.manifest.items import expand
     from ovlay.manifest.notice import is_noticed
 
     declared = declare(overlay.backend, manifests, user=user)
-    items = expand(overlay.host, declared)
-    return declared if is_noticed(overlay.host, overlay.status(), declared, items) else None
+    return declared if is_noticed(overlay.host, overlay.status(), declared) else None

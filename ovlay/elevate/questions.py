@@ -86,7 +86,6 @@ class Questions:
     def plan(self, manifests: Paths, *, user: bool, force: bool) -> Look:
         """What `Overlay.apply` would do."""
         from ovlay.manifest.apply import prepare, unchanged
-        from ovlay.manifest.items import expand
         from ovlay.manifest.notice import is_noticed
         from ovlay.receipts import may_read_receipts
 
@@ -95,7 +94,7 @@ class Questions:
         declared = self._declared(manifests, user=user)
         if may_read_receipts(overlay.host, status):
             return Look(prepare(backend, declared, enable=True, force=force), complete=True)
-        if is_noticed(overlay.host, status, declared, expand(overlay.host, declared)):
+        if is_noticed(overlay.host, status, declared):
             return Look(unchanged(backend, declared), complete=True)
         if self._ask is None:
             return Look(prepare(backend, declared, enable=True, force=force), complete=False)

@@ -24,7 +24,7 @@ from ovlay.manifest.looking import own_stamp
 from ovlay.receipts import RACY, notice_path, stamp_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from ovlay.host import Host
     from ovlay.manifest.document import Declared
@@ -70,12 +70,14 @@ def give_notice(
             host.write(path, json.dumps(document) + "\n", mode=0o644)
 
 
-def is_noticed(host: Host, status: Status, declared: Declared, items: Sequence[Item]) -> bool:
+def is_noticed(host: Host, status: Status, declared: Declared) -> bool:
     """Whether root found just this to be as it is declared, and nothing that counts has changed since."""
     path = notice_path(host, status.target)
     if status.overlay is None or path is None or not (known := _read(host, path)):
         return False
-    found = _digest(host, status.overlay.device, declared, items, {})
+    from ovlay.manifest.items import expand
+
+    found = _digest(host, status.overlay.device, declared, expand(host, declared).items, {})
     return found is not None and any(
         digest == found[0] and all(map(os.path.exists, others)) for digest, others in known
     )

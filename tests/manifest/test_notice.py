@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ovlay.manifest.declaring import declare
-from ovlay.manifest.items import expand
 from ovlay.manifest.notice import is_in_sight, is_noticed
 from ovlay.receipts import withdraw_notices
 from ovlay.recording import Journal
@@ -46,7 +45,7 @@ def case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Case]:
 def noticed(case: Case) -> bool:
     backend = case.overlay.backend
     declared = declare(backend, [case.manifest])
-    return is_noticed(case.host, backend.status(), declared, expand(case.host, declared).items)
+    return is_noticed(case.host, backend.status(), declared)
 
 
 def test_what_was_just_made_so_is_known_to_be_so(case: Case) -> None:
