@@ -62,9 +62,14 @@ class Recipe:
         return PACKAGES
 
     @property
+    def options(self) -> tuple[str, ...]:
+        """What mmdebstrap(1) is told beside that."""
+        return ()
+
+    @property
     def key(self) -> str:
         """A name that changes with everything that the packages of a host are made from."""
-        text = "\n".join((self.suite, *self.packages))
+        text = "\n".join((self.suite, *self.packages, *self.options))
         return f"{self.suite}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
@@ -146,6 +151,7 @@ def _bootstrap(recipe: Recipe, tree: Path, home: Path) -> None:
         "--dpkgopt=path-exclude=/usr/share/doc/*",
         "--dpkgopt=path-exclude=/usr/share/man/*",
         "--dpkgopt=path-exclude=/usr/share/locale/*",
+        *recipe.options,
         f"--include={','.join(recipe.packages)}",
         recipe.suite,
         str(tree),

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tests.lab import recipe as lab
 from tests.vm.initramfs import make_initramfs
+from tests.vm.kernel import unpacked
 
 GUEST = Path(__file__).parent / "guest"
 """What is put into every image: units, and the script of the initramfs."""
@@ -26,7 +27,7 @@ PACKAGES = (
 )
 SELINUX_PACKAGES = ("selinux-policy-default", "selinux-utils", "policycoreutils")
 
-NEEDED = (*lab.NEEDED, "qemu-system-x86_64", "debugfs", "e2fsck", "setpriv")
+NEEDED = (*lab.NEEDED, "qemu-system-x86_64", "debugfs", "e2fsck", "setpriv", "zstd")
 """The commands that making and booting a machine takes."""
 
 _MASKED = (
@@ -64,6 +65,12 @@ class MachineRecipe(lab.Recipe):
         """What is installed in it, beyond Debian's minimal base."""
         return (*PACKAGES, *(("composefs",) if self.composefs else ()), *(SELINUX_PACKAGES if self.selinux else ()))
 
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The package of a kernel has dracut make an initramfs; nothing uses it, so let it be a small one."""
+        place = '"$1/etc/dracut.conf.d"'
+        return (f"--setup-hook=mkdir -p {place}; echo dracutmodules=base compress=cat >{place}/lab.conf",)
+
 
 @dataclass(frozen=True, slots=True)
 class MachineImage(lab.Image):
@@ -90,7 +97,7 @@ def made(recipe: MachineRecipe) -> MachineImage:
             lab._bootstrap(recipe, tree, home)
             (home / "tree.done").touch()
         place = home / _disk_key(recipe)
-        image = MachineImage(recipe, place / "disk.raw", tree, "", place / "vmlinuz", place / "initramfs")
+        image = MachineImage(recipe, place / "disk.raw", tree, "", place / "vmlinux", place / "initramfs")
         argument = place / "argument"
         if not argument.exists():
             for older in home.glob("disk-*"):
@@ -103,7 +110,8 @@ def made(recipe: MachineRecipe) -> MachineImage:
 def _disk_key(recipe: MachineRecipe) -> str:
     """A name that changes with everything that the disk is made from, beside the packages."""
     digest = hashlib.sha256(f"{recipe.layout} {recipe.selinux}".encode())
-    for path in sorted([Path(__file__), Path(__file__).with_name("initramfs.py"), *GUEST.iterdir()]):
+    makers = map(Path(__file__).with_name, ("recipe.py", "initramfs.py", "kernel.py"))
+    for path in sorted([*makers, *GUEST.iterdir()]):
         if path.is_file() and path.name != "agent.py":  # the agent is on the project's own disk
             digest.update(path.read_bytes())
     return f"disk-{digest.hexdigest()[:12]}"
@@ -120,7 +128,7 @@ def _make_disk(image: MachineImage) -> str:
         kernel = content / f"usr/lib/modules/{release}/vmlinuz"
         if not kernel.exists():  # newer packages have it here, and a link in /boot
             shutil.move(content / f"boot/vmlinuz-{release}", kernel)
-        shutil.copyfile(kernel, image.kernel)
+        image.kernel.write_bytes(unpacked(kernel.read_bytes()))
         configuration = lab.prepare_root_conf(composefs=image.recipe.composefs)
         make_initramfs(tree, release, configuration, image.initramfs)
         shutil.copyfile(image.initramfs, content / f"usr/lib/modules/{release}/initramfs.img")
@@ -150,6 +158,7 @@ def _shape(content: Path, recipe: MachineRecipe) -> None:
     # ostree sets every time stamp to 0: Python's compiled files must not be checked against those of their sources.
     python = ("python3", "-m", "compileall", "-q", "-f", "--invalidation-mode", "unchecked-hash", "/usr/lib")
     lab._run("chroot", str(content), *python)
+    (content / "etc/dracut.conf.d/lab.conf").unlink()
     shutil.rmtree(content / "etc/apt")  # the name of the mirror has no business in an image
     (content / "etc/machine-id").write_text("")
     (content / "etc/hostname").write_text("ovlay-vm\n")
