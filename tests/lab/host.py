@@ -158,8 +158,7 @@ class LabHost:
 
     def stack(self, target: str = "/usr") -> tuple[str, ...]:
         """What is mounted on a target, lowest first: type, source and access of each."""
-        found = self.mountinfo().stack(target)
-        return tuple(f"{m.fstype} {m.source if m.is_overlay else '-'} {'ro' if m.read_only else 'rw'}" for m in found)
+        return stacked(self.mountinfo(), target)
 
     def ostree_status(self) -> str:
         """What ``ostree admin status`` says after "Unlocked:", or "none"."""
@@ -224,6 +223,12 @@ class LabHost:
             f"--root=/proc/{first}/root",
             f"--wd=/proc/{first}/root",
         )
+
+
+def stacked(table: MountTable, target: str = "/usr") -> tuple[str, ...]:
+    """What a mount table has on a target, lowest first: type, source and access of each."""
+    found = table.stack(target)
+    return tuple(f"{m.fstype} {m.source if m.is_overlay else '-'} {'ro' if m.read_only else 'rw'}" for m in found)
 
 
 def _as_user(number: int) -> tuple[str, ...]:

@@ -28,7 +28,11 @@ def sealed(host: LabHost) -> bool:
 def state(host: LabHost, backend: str = "") -> Any:
     """What ``ovlay status --json`` prints, which is always what its schema says."""
     driver = ("--backend", backend) if backend else ()
-    found = host.ovlay("status", "--json", *driver).json()
+    return checked_state(host.ovlay("status", "--json", *driver).json())
+
+
+def checked_state(found: Any) -> Any:
+    """What ``ovlay status --json`` has printed, once it is seen to be what its schema says."""
     schema = json.loads(importlib.resources.files("ovlay").joinpath("schemas/ovlay.status-1.json").read_text())
     jsonschema.Draft202012Validator(schema).validate(found)
     return found

@@ -16,7 +16,7 @@ from tests.vm.host import VmHost
 from tests.vm.project import install_project, make_project_disk
 from tests.vm.recipe import MachineRecipe, made, missing_tools
 from tests.vm.recorder import record
-from tests.vm.table import Row, Table
+from tests.vm.table import ROW, Row, Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -44,6 +44,12 @@ def full(config: pytest.Config) -> bool:
     return bool(config.getoption("full", default=False)) or os.environ.get("OVLAY_VM_FULL") == "1"
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Have a table of what is seen."""
+    config.stash[_TABLE] = Table()
+    config.pluginmanager.register(config.stash[_TABLE])
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Everything here is a test of the machines; without ``--full`` only the short run stays."""
     here = Path(__file__).parent
@@ -54,6 +60,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         long = [item for item in mine if item.path.name != "test_short.py"]
         config.hook.pytest_deselected(items=long)
         items[:] = [item for item in items if item not in long]
+    # The longest come first, so that two processes end at about the same time.
+    items.sort(key=lambda item: item.path.name != "test_power.py")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -65,13 +73,11 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         for host in hosts:
             report.sections.append((f"the machine {host.boots.recipe.name}", host.report()))
     if report.when == "call" or (report.failed and report.when == "setup"):
-        table = item.config.stash.setdefault(_TABLE, Table())
-        table.versions |= {host.boots.recipe.name: host.versions for host in hosts if host.versions}
-        table.rows.append(_row(item, report, ", ".join(host.boots.recipe.name for host in hosts)))
+        report.user_properties.append((ROW, _row(item, report, hosts).to_json()))
     return report
 
 
-def _row(item: pytest.Item, report: pytest.TestReport, hosts: str) -> Row:
+def _row(item: pytest.Item, report: pytest.TestReport, hosts: list[VmHost]) -> Row:
     function = item.function if isinstance(item, pytest.Function) else None
     check = (function.__doc__ or item.name).strip() if function is not None else item.name
     callspec = getattr(item, "callspec", None)
@@ -79,13 +85,15 @@ def _row(item: pytest.Item, report: pytest.TestReport, hosts: str) -> Row:
     which = [value for value in values if isinstance(value, str)]
     notes = tuple(str(text) for key, text in report.user_properties if key == "note")
     outcome = {"passed": "holds", "failed": "**fails**"}.get(report.outcome, report.outcome)
-    return Row(f"{check} ({', '.join(which)})" if which else check, hosts, outcome, report.duration, notes)
+    name = ", ".join(host.boots.recipe.name for host in hosts)
+    versions = "; ".join(host.versions for host in hosts)
+    return Row(f"{check} ({', '.join(which)})" if which else check, name, outcome, report.duration, notes, versions)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Show the table, and write it where that was asked for."""
-    table = config.stash.get(_TABLE, None)
-    if table is None or not full(config):
+    table = config.stash[_TABLE]
+    if not table.rows or not full(config):
         return
     terminalreporter.section("real boots")
     terminalreporter.write_line(table.text())

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from tests.lab.host import LabHost, Ran
 from tests.vm.machine import Machine, MachineFailed
@@ -23,6 +24,20 @@ _VERSIONS = (
 )
 
 _SELINUX = {True: "security=selinux selinux=1 enforcing=0", False: "selinux=0"}
+
+
+# In a subshell and not in a shell of its own, whose program would be a user of the overlay that is on then.
+_TOLD = """told() { status=0; printf '%s\\0' "$1" >&2; text=$(eval "$2") || status=$?
+    printf '\\0' >&2; printf '%s\\0%s\\0%s\\0' "$1" "$status" "$text"; }
+"""
+
+
+class Told(NamedTuple):
+    """How one of several commands ended, and what it printed, without the last newlines."""
+
+    status: int
+    text: str
+    complaint: str
 
 
 @dataclass(slots=True, kw_only=True)
@@ -82,9 +97,20 @@ class VmHost(LabHost):
         """Run the command that is under test, by the name that a user types."""
         return self.run("ovlay", *arguments, check=check, user=user)
 
-    def begin(self, *argv: str) -> None:
-        """Start a command inside and do not wait for it."""
-        self.machine.send(argv, user=0, stdin="", environment={}, seconds=SECONDS)
+    def gather(self, **asked: str) -> dict[str, Told]:
+        """Run shell commands inside one after the other, by one shell, and return how each ended, by its name."""
+        script = "".join(f"told {name} {shlex.quote(command)}\n" for name, command in asked.items())
+        ran = self.run("sh", "-euc", _TOLD + script)
+        words, complaints = iter(ran.stdout.split("\0")[:-1]), iter(ran.stderr.split("\0")[:-1])
+        complained = dict(zip(complaints, complaints, strict=True))
+        return {
+            name: Told(int(status), text, complained[name])
+            for name, status, text in zip(words, words, words, strict=True)
+        }
+
+    def begin(self, *argv: str) -> int:
+        """Start a command inside and do not wait for it; `Machine.ended` is asked with the number of it."""
+        return self.machine.send(argv, user=0, stdin="", environment={}, seconds=SECONDS)
 
     def settle(self) -> str:
         """Wait until systemd has done what the boot asks for, and return what it says: "running", or "degraded"."""

@@ -5,10 +5,16 @@ A run replaces the rows of its own checks, so that a part of the checks can be m
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import subprocess
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pytest
 
 PLACE = Path(__file__).parents[2] / "docs" / "vm.md"
 
@@ -22,15 +28,30 @@ _HOSTS = "| Host | What it is |"
 _CHECKS = "| Check | Host | Result | Seconds | Date | Seen |"
 
 
+ROW = "vm-row"
+"""The property of a report that has the row: it comes along from a process that xdist has started."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
-    """How one check ended on one host."""
+    """How one check ended on one host, and what was booted there."""
 
     check: str
     host: str
     outcome: str
     seconds: float
     notes: tuple[str, ...] = ()
+    versions: str = ""
+
+    def to_json(self) -> str:
+        """The row as the property of a report."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @staticmethod
+    def from_json(text: str) -> Row:
+        """The row that a property has."""
+        found = json.loads(text)
+        return Row(**{**found, "notes": tuple(found["notes"])})
 
     def cells(self) -> list[str]:
         """The row as it is written."""
@@ -40,14 +61,18 @@ class Row:
 
 @dataclass(slots=True)
 class Table:
-    """The rows of a run, and the versions of what was booted."""
+    """The rows of a run; a plugin of pytest that takes them out of the reports, where they were made."""
 
     rows: list[Row] = field(default_factory=list)
-    versions: dict[str, str] = field(default_factory=dict)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take the row of a test that has ended."""
+        self.rows += [Row.from_json(str(value)) for name, value in report.user_properties if name == ROW]
 
     def text(self, earlier: str = "") -> str:
         """The page, with the rows of an earlier one that are not made again."""
-        versions = {cells[0]: cells[1] for cells in _cells(earlier, _HOSTS)} | self.versions
+        versions = {cells[0]: cells[1] for cells in _cells(earlier, _HOSTS)}
+        versions |= {row.host: row.versions for row in self.rows if row.versions}
         rows = {(cells[0], cells[1]): cells for cells in _cells(earlier, _CHECKS)}
         rows |= {(row.check, row.host): row.cells() for row in self.rows}
         qemu = subprocess.run(["qemu-system-x86_64", "--version"], capture_output=True, text=True, check=True).stdout

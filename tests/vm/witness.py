@@ -12,7 +12,12 @@ if TYPE_CHECKING:
 
 def sealed(host: VmHost) -> bool:
     """Whether /usr is as after a boot: nothing on it that was not there, and nobody can write."""
-    return host.stack() == (("ext4 - ro",) if host.recipe.layout is Layout.PLAIN else ()) and not host.writable()
+    return host.stack() == sealed_stack(host) and not host.writable()
+
+
+def sealed_stack(host: VmHost) -> tuple[str, ...]:
+    """What is mounted on /usr after a boot: a read-only bind of the deployment; a composefs root has all in one."""
+    return ("ext4 - ro",) if host.recipe.layout is Layout.PLAIN else ()
 
 
 def gone(host: VmHost, path: str) -> bool:
