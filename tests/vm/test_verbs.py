@@ -88,7 +88,7 @@ def test_a_persistent_overlay_survives(host: VmHost, recorded: Record) -> None:
     assert host.run("mine").stdout == "works\n"
 
 
-def test_a_leftover_upper_is_found_and_salvaged(host: VmHost) -> None:
+def test_a_leftover_upper_is_found_and_salvaged(host: VmHost, recorded: Record) -> None:
     """What an earlier boot left is named by status, and salvaged; stale uppers in /var/tmp are cleaned by tmpfiles"""
     put_sources(host)
     host.sh("mkdir -p /var/tmp/ostree-unlock-ovl.STALE/upper")
@@ -99,6 +99,7 @@ def test_a_leftover_upper_is_found_and_salvaged(host: VmHost) -> None:
     assert sealed(host)
     assert gone(host, "/var/tmp/ostree-unlock-ovl.STALE")
     assert "leftover-upper" in kinds(host)
+    recorded(host, "57-leftover-upper")
     listed = host.ovlay("salvage").stdout
     if host.recipe.suite == "trixie":
         # The upper was in /var/tmp: tmpfiles has removed what it could, and stopped at the device.
@@ -110,7 +111,7 @@ def test_a_leftover_upper_is_found_and_salvaged(host: VmHost) -> None:
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_beside_a_system_extension(host: VmHost, when: str) -> None:
+def test_beside_a_system_extension(host: VmHost, when: str, recorded: Record) -> None:
     """With a real extension merged before, or after: never a silent change of what is not ovlay's"""
     put_sources(host)
     if when == "before":
@@ -130,6 +131,7 @@ def test_beside_a_system_extension(host: VmHost, when: str) -> None:
     assert host.sh("cat /usr/share/ext") == "ext\n"
     assert host.run("mine").stdout == "works\n"
     assert "hidden-by-sysext" in kinds(host)
+    recorded(host, "58-hidden-by-extension")
     assert not host.writable()
     assert host.ovlay("install", "--yes", "/var/lib/two", "/usr/share/two", check=False).status == 5
     assert host.ovlay("unmount", "--yes", "--lazy", check=False).status == 5
@@ -140,7 +142,7 @@ def test_beside_a_system_extension(host: VmHost, when: str) -> None:
     assert gone(host, "/usr/bin/mine")
 
 
-def test_the_driver_sysext(host: VmHost) -> None:
+def test_the_driver_sysext(host: VmHost, recorded: Record) -> None:
     """The driver sysext: its four verbs beside somebody's extension, which comes back after a reboot alone"""
     put_sources(host)
     merge_extension(host, place="/var/lib/extensions")
@@ -151,6 +153,7 @@ def test_the_driver_sysext(host: VmHost) -> None:
     host.ovlay("install", "--yes", *driver, "/var/lib/tool", "/usr/bin/mine")
     assert host.run("mine").stdout == "works\n"
     assert host.sh("cat /usr/share/ext") == "ext\n"
+    recorded(host, "59-driver-sysext")
     host.ovlay("unmount", "--yes", *driver)
     assert gone(host, "/usr/bin/mine")
     assert host.sh("cat /usr/share/ext") == "ext\n"
@@ -158,3 +161,30 @@ def test_the_driver_sysext(host: VmHost) -> None:
     host.ovlay("install", "--yes", *driver, "/var/lib/tool", "/usr/bin/mine")
     host.reboot()
     assert gone(host, "/usr/bin/mine")
+
+
+def test_the_driver_overlayfs_in_every_mode(host: VmHost) -> None:
+    """The driver overlayfs on another directory, in its four modes: what is persistent is there again after a reboot"""
+    put_sources(host)
+    host.sh("mkdir /var/tree; echo below >/var/tree/below")
+    driver = ("--backend", "overlayfs", "--target", "/var/tree")
+    for mode in ((), ("--read-only",), ("--persistent",), ("--read-only", "--persistent")):
+        host.ovlay("enable", "--yes", *driver, *mode)
+        found = host.ovlay("status", "--json", *driver).json()["mode"]
+        assert (found["access"] == "read-only", found["persistence"] == "persistent") == (
+            "--read-only" in mode,
+            "--persistent" in mode,
+        )
+        assert host.writable("/var/tree") is ("--read-only" not in mode)
+        host.ovlay("install", "--yes", *driver, "/var/lib/tool", "/var/tree/mine")
+        assert host.sh("/var/tree/mine; cat /var/tree/below", user=NOBODY) == "works\nbelow\n"
+        assert host.ovlay("unmount", "--yes", *driver, user=NOBODY, check=False).status == 6
+        if "--persistent" not in mode:
+            host.ovlay("unmount", "--yes", *driver)
+            assert host.sh("ls /var/tree") == "below\n"
+            continue
+        host.reboot()
+        assert host.sh("ls /var/tree") == "below\n"
+        host.ovlay("enable", "--yes", *driver, *mode)
+        assert host.sh("/var/tree/mine") == "works\n"
+        host.ovlay("unmount", "--yes", *driver)
