@@ -1,7 +1,7 @@
 """The programs that make a user root after a password: which of them there are, and how they say no.
 
-What each does with its descriptors and its exit status was seen with sudo 1.9, doas (opendoas) 6.8 and polkit 126;
-run0 is as run0(1) of systemd 257 says. All keep descriptor 0, which may be a socket, and close those above 2.
+What each does with its descriptors and its exit status was seen with sudo 1.9, doas (opendoas) 6.8, polkit 126 and
+run0 of systemd 257. All keep descriptor 0, which may be a socket, and close those above 2.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ if TYPE_CHECKING:
 class Elevator:
     """One such program, by its absolute path. ``can_ask`` is whether it has a terminal to ask on.
 
-    ``agent`` is what asks there for it, which pkexec needs.
+    ``agent`` is what asks there for it, which pkexec needs. ``confined`` is whether we may not gain privileges.
     """
 
     name: str
     path: str
     can_ask: bool
     agent: str | None = None
+    confined: bool = False
 
     def argv(self, command: Sequence[str]) -> tuple[str, ...]:
         """The command line that runs ``command`` as root."""
@@ -46,6 +47,8 @@ class Elevator:
         reason = next((text for words, text in _SAID if words in said), None)
         if reason is None and self.name == "pkexec":
             reason = _PKEXEC.get(status)
+        if self.confined:  # run0 gains nothing itself, but polkit's agent on a terminal has to
+            reason = f"{reason or 'no'}; {_CONFINED}"
         detail = said.strip().splitlines()[-1] if said.strip() else f"exit status {status}"
         return NotPermitted(
             f"{self.name} did not give root's rights: {reason or detail}; nothing was changed",
@@ -55,13 +58,15 @@ class Elevator:
 
 _CONFINED = "this process may not gain privileges (PR_SET_NO_NEW_PRIVS), as in a container"
 
-# What sudo, doas and pkexec print in the C locale (plugins/sudoers/auth/sudo_auth.c and check.c; doas.c and shadow.c;
-# src/programs/pkexec.c).
+# What sudo, doas, pkexec and run0 print in the C locale (plugins/sudoers/auth/sudo_auth.c and check.c; doas.c and
+# shadow.c; src/programs/pkexec.c; src/shared/bus-polkit.c, which has one word for a wrong password and for none).
 _SAID = (
     ("incorrect password attempt", "the password was wrong"),
     ("no password was provided", "no password was given"),
     ("a password is required", "a password is required, and there is no terminal to ask for it"),
     ("a terminal is required", "a password is required, and there is no terminal to ask for it"),
+    ("Interactive authentication required", "a password is required, and no authentication agent is running"),
+    ("Access denied", "the password was wrong, or the request was dismissed"),
     ("Authentication required", "a password is required, and there is no terminal to ask for it"),
     ("Authentication failed", "the password was wrong"),
     ("is not in the sudoers file", "this user may not use sudo here"),
@@ -101,7 +106,7 @@ def choose_elevator(host: Host, wanted: str | None, *, terminal: bool) -> Elevat
             continue
         if path is not None and (name != "run0" or _knows_pipe(host)):
             agent = host.find_tool("pkttyagent") if name == "pkexec" else None
-            return Elevator(name, path, can_ask=terminal, agent=agent)
+            return Elevator(name, path, can_ask=terminal, agent=agent, confined=confined)
     if wanted:
         raise NotPermitted(f"{wanted} is not installed, or is too old", remedy=f"choose one of {', '.join(_NAMES)}")
     if confined:

@@ -102,7 +102,7 @@ class Machine:
     def user(self, script: str, *, user: str = "alice", check: bool = True) -> str:
         """Run a shell script as a user with no terminal, and return what it printed."""
         done = subprocess.run(
-            [*self.entered(user, {}), "sh", "-euc", script],
+            [*self.entered_alone(user, {}), "sh", "-euc", script],
             capture_output=True,
             text=True,
             check=False,
@@ -114,7 +114,7 @@ class Machine:
 
     def alone(self, *words: str, user: str = "alice", environment: Mapping[str, str] | None = None) -> Talk:
         """Run ovlay with no terminal at all."""
-        argv = [*self.entered(user, environment or {}), *self._command(words)]
+        argv = [*self.entered_alone(user, environment or {}), *self._command(words)]
         done = subprocess.run(
             argv,
             stdout=subprocess.PIPE,
@@ -183,6 +183,10 @@ class Machine:
         become = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"]
         home = ["sh", "-c", 'umask 077; cd; exec "$@"', "sh"]
         return [*self._entrance(), *become, "env", "-i", f"HOME=/home/{user}", "PATH=/usr/bin", *home, "env", *wanted]
+
+    def entered_alone(self, user: str, environment: Mapping[str, str]) -> list[str]:
+        """As `entered`, where there is no terminal."""
+        return self.entered(user, environment)
 
     def start_polkit(self) -> None:
         """Start the message bus of the system and polkit on it."""

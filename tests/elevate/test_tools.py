@@ -90,6 +90,18 @@ def test_the_command_lines() -> None:
         ("pkexec", 126, "Error executing command as another user: Request dismissed\n", "the request was dismissed"),
         ("pkexec", 126, "", "the request was dismissed"),
         ("pkexec", 127, "", "no authentication agent is running"),
+        (
+            "run0",
+            1,
+            "Failed to start transient service unit: Access denied\n",
+            "the password was wrong, or the request",
+        ),
+        (
+            "run0",
+            1,
+            "Failed to start transient service unit: Interactive authentication required.\n",
+            "no authentication agent is running",
+        ),
         ("sudo", 9, "something else\n", "something else"),
         ("sudo", 9, "", "exit status 9"),
     ],

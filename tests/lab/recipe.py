@@ -12,6 +12,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -95,19 +96,36 @@ def missing_tools() -> tuple[str, ...]:
 
 def made(recipe: Recipe) -> Image:
     """The host of this recipe, from the cache or made now; one process makes it, others wait."""
-    home = cache_directory() / recipe.key
-    home.mkdir(parents=True, exist_ok=True)
-    with (home / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        tree = home / "tree"
-        if not (home / "tree.done").exists():
-            _bootstrap(recipe, tree, home)
-            (home / "tree.done").touch()
+    with _home(recipe) as home:
+        tree = _tree(recipe, home)
         name = f"{'composefs' if recipe.composefs else 'plain'}-{DISK_VERSION}"
         disk, argument = home / f"{name}.raw", home / f"{name}.karg"
         if not argument.exists():
             argument.write_text(_make_disk(recipe, tree, disk))
         return Image(recipe, disk, tree, argument.read_text())
+
+
+def made_tree(recipe: Recipe) -> Path:
+    """The installed packages of a recipe and nothing else, from the cache or made now."""
+    with _home(recipe) as home:
+        return _tree(recipe, home)
+
+
+@contextmanager
+def _home(recipe: Recipe) -> Iterator[Path]:
+    home = cache_directory() / recipe.key
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield home
+
+
+def _tree(recipe: Recipe, home: Path) -> Path:
+    tree = home / "tree"
+    if not (home / "tree.done").exists():
+        _bootstrap(recipe, tree, home)
+        (home / "tree.done").touch()
+    return tree
 
 
 def mirror(configuration: Path = Path("/etc/apt")) -> str:
