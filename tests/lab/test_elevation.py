@@ -202,6 +202,7 @@ def test_refusals_are_told_apart(machine: Machine) -> None:
         (("doas", {"password": "wrong\n"}), "doas did not give root's rights: the password was wrong", 1),
         (("pkexec", {"password": "wrong\n"}), "pkexec did not give root's rights: the password was wrong", 1),
         (("sudo", {"password": "\x04"}), "no password was given", 1),
+        (("pkexec", {"password": "\x04"}), "pkexec did not give root's rights: the", 1),
         (("sudo", {"user": "bob"}), "this user may not use sudo here", 1),
         (("doas", {"user": "bob"}), "this user may not use doas here", 0),
         (("sudo", {"before": no_new_privs}), "may not gain privileges", 0),
@@ -221,6 +222,16 @@ def test_refusals_are_told_apart(machine: Machine) -> None:
         assert talk.status == (2 if way == "su" else 6), (way, options, talk)
         assert talk.prompts == prompts, (way, options, talk)
         assert not machine.active()
+
+
+def test_the_option_counts_before_the_environment_and_that_before_the_configuration(machine: Machine) -> None:
+    machine.user("mkdir -p ~/.config/ovlay; echo 'elevate = \"doas\"' >~/.config/ovlay/config.toml")
+    environment = {"OVLAY_ELEVATE": "pkexec"}
+    assert "doas did not give" in machine.talk("enable", password="wrong\n").said
+    assert "pkexec did not give" in machine.talk("enable", password="wrong\n", environment=environment).said
+    chosen = machine.talk("--elevate", "sudo", "enable", password="wrong\n", environment=environment)
+    assert "sudo did not give" in chosen.said
+    assert machine.talk("enable", environment={"OVLAY_ELEVATE": "none"}).prompts == 0
 
 
 def test_no_terminal(machine: Machine) -> None:
