@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ovlay.cli.options import Options
     from ovlay.cli.terminal import Terminal
     from ovlay.elevate.calls import Call
+    from ovlay.elevate.questions import Ask
     from ovlay.manifest.document import Retired
     from ovlay.manifest.finding import Finding
     from ovlay.plan.plan import Plan
@@ -74,12 +75,13 @@ def run(options: Options, terminal: Terminal) -> int:
         terminal.note(UNSEEN)
         return plan()
 
-    def call() -> Call:
+    def call(ask: Ask) -> Call:
         from ovlay.elevate.calls import Call
+        from ovlay.elevate.questions import base_has
         from ovlay.manifest.declaring import declare
         from ovlay.manifest.sending import declared_document
 
-        declared = declare(overlay.backend, manifests, user=not system)
+        declared = declare(overlay.backend, manifests, user=not system, base_has=base_has(ask))
         retired[:] = declared.retired
         sent = declared_document(overlay.host, declared)
         return Call("apply", {"declared": sent, "enable": enable, "force": force, "triggers": triggers})

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ovlay.cli.options import Options
     from ovlay.cli.terminal import Terminal
     from ovlay.elevate.calls import Call
+    from ovlay.elevate.questions import Ask
     from ovlay.overlay import Overlay
     from ovlay.plan.plan import Plan
 
@@ -24,21 +25,22 @@ SCHEMA = "ovlay.outcome/1"
 class Request(NamedTuple):
     """One change that is asked for: how it is planned, how it is carried out, and what to say when it is done.
 
-    ``call`` is the same request for the helper that root runs, or makes it when it is needed; None where only root
-    itself can ask for it. ``after`` is called with what came of it, whoever carried it out.
+    ``call`` is the same request for the helper that root runs, or makes it when it is needed, by asking root what it
+    has to know for it; None where only root itself can ask for it. ``after`` is called with what came of it, whoever
+    carried it out.
     """
 
     plan: Callable[[], Plan]
     carry_out: Callable[[Callable[[Plan], bool] | None], Outcome]
     done: str
     question: str = "Proceed?"
-    call: Call | Callable[[], Call] | None = None
+    call: Call | Callable[[Ask], Call] | None = None
     after: Callable[[Outcome], None] | None = None
 
-    def for_root(self) -> Call:
+    def for_root(self, ask: Ask) -> Call:
         """The request for the helper."""
         assert self.call is not None
-        return self.call() if callable(self.call) else self.call
+        return self.call(ask) if callable(self.call) else self.call
 
 
 def change(

@@ -59,7 +59,7 @@ def carry_out(
         terminal.demand_answer()
     if plan is not None and confirm is not None and not confirm(plan):
         return Outcome(plan, changed=False)
-    return carry_out_as_root(request.for_root(), overlay, elevator, expected=plan, confirm=confirm)
+    return carry_out_as_root(request.for_root, overlay, elevator, expected=plan, confirm=confirm)
 
 
 @contextmanager

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from ovlay.carrying import Outcome
     from ovlay.elevate.calls import Call
+    from ovlay.elevate.questions import Ask
     from ovlay.elevate.tools import Elevator
     from ovlay.overlay import Overlay
     from ovlay.plan.plan import Plan
@@ -34,20 +35,22 @@ _LOG_IN = "log in as root, and run an ovlay there that only root can write"
 
 
 def carry_out_as_root(
-    call: Call,
+    call: Call | Callable[[Ask], Call],
     overlay: Overlay,
     elevator: Elevator,
     *,
     expected: Plan | None,
     confirm: Callable[[Plan], bool] | None,
 ) -> Outcome:
-    """Let root carry a request out after one prompt.
+    """Let root carry a request out after one prompt; it can be asked for what is needed to make the request.
 
     ``expected`` is the plan that the user said yes to; where root's plan is another, ``confirm`` is called with that.
     It is None where the user said yes to whatever it will be. Raises `NotPermitted` for each kind of refusal, and all
     that the verb itself raises.
     """
     with _helper(elevator) as wire:
+        if callable(call):
+            call = call(lambda question, arguments: _answer(wire, overlay, question, arguments))
         agreed, plan = confirm is None, None if expected is None else expected.to_json()
         wire.send({"verb": call.verb, "expected": plan, "agreed": agreed, **_about(overlay, call.arguments)})
         return _converse(wire, confirm)
@@ -61,6 +64,18 @@ def _about(overlay: Overlay, arguments: Mapping[str, Any]) -> dict[str, Any]:
         "target": overlay.target,
         "tmpfs_size": overlay.host.tmpfs_size,
     }
+
+
+def _answer(wire: Wire, overlay: Overlay, question: str, arguments: Mapping[str, Any]) -> Any:
+    wire.send({"question": question, **_about(overlay, arguments)})
+    while True:
+        message, _ = wire.receive()
+        if "open" in message:
+            _send_source(wire, str(message["open"]))
+        elif "answer" in message:
+            return message["answer"]
+        else:
+            raise raised(message.get("error"))
 
 
 class Asking:
@@ -77,17 +92,9 @@ class Asking:
         if self._wire is None:
             self._wire = self._open.enter_context(_helper(self._find_elevator()))
         try:
-            self._wire.send({"question": question, **_about(self._overlay, arguments)})
-            while True:
-                message, _ = self._wire.receive()
-                if "open" not in message:
-                    break
-                _send_source(self._wire, str(message["open"]))
+            return _answer(self._wire, self._overlay, question, arguments)
         except (EOFError, ConnectionError) as error:
             raise ToolFailed("the helper ended before it had answered", remedy="try again") from error
-        if "answer" in message:
-            return message["answer"]
-        raise raised(message.get("error"))
 
     def close(self) -> None:
         """Let the helper end."""

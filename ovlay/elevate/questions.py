@@ -138,12 +138,18 @@ class Questions:
     def _declared(self, manifests: Paths, *, user: bool) -> Declared:
         from ovlay.manifest.declaring import declare
 
-        return declare(self._overlay.backend, manifests, user=user)
+        asked = None if self._ask is None else base_has(self._ask)
+        return declare(self._overlay.backend, manifests, user=user, base_has=asked)
 
     def _sent(self, declared: Declared) -> dict[str, Any]:
         from ovlay.manifest.sending import declared_document
 
         return declared_document(self._overlay.host, declared)
+
+
+def base_has(ask: Ask) -> Callable[[str], bool]:
+    """What asks root whether the base has a path."""
+    return lambda path: ask("base-has", {"path": path}) is True
 
 
 def _portions(found: Changes) -> Iterator[list[str]]:
@@ -184,6 +190,7 @@ def answer(question: str, words: Words, overlay: Overlay) -> Any:
         "holders": lambda overlay, words: overlay.holders(words.texts("paths")),
         "leftovers": lambda overlay, _: overlay.leftovers(),
         "forecast": _forecast,
+        "base-has": _base_has,
     }
     if question not in known:
         raise InvalidInput(f"{question!r:.100} cannot be asked")
@@ -222,6 +229,18 @@ def _forecast(overlay: Overlay, words: Words) -> Forecast:
     from ovlay.services.guard import forecast_upgrade
 
     return forecast_upgrade(overlay.backend, ignore=words.texts("ignore"))
+
+
+def _base_has(overlay: Overlay, words: Words) -> bool:
+    from ovlay.changes.find import inside, overlay_of
+    from ovlay.manifest.sides import Sides
+
+    path = inside(overlay.target, words.text("path"))
+    sides = Sides(overlay.backend, overlay_of(overlay.backend))
+    try:
+        return sides.base.look(path) is not None
+    finally:
+        sides.close()
 
 
 def _told(overlay: Overlay, words: Words) -> Declared:

@@ -7,21 +7,29 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ovlay.errors import InvalidInput
+from ovlay.errors import InvalidInput, NotPermitted
 from ovlay.manifest.conditions import Facts
 from ovlay.manifest.sides import Sides
 from ovlay.manifest.stack import load_stack, resolve
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ovlay.backend import Backend
     from ovlay.manifest.document import Declared, Manifest
 
 
-def declare(backend: Backend, paths: Sequence[str | os.PathLike[str]] = (), *, user: bool = True) -> Declared:
+def declare(
+    backend: Backend,
+    paths: Sequence[str | os.PathLike[str]] = (),
+    *,
+    user: bool = True,
+    base_has: Callable[[str], bool] | None = None,
+) -> Declared:
     """What these manifests say, or where none is named, those that are found; ``user`` is whether the user's count.
+
+    ``base_has`` answers whether the base has a path of the target, where this process may not look beneath the overlay.
 
     Raises `InvalidManifest`, `NotPermitted`, and `InvalidInput` for manifests of another target.
     """
@@ -38,7 +46,12 @@ def declare(backend: Backend, paths: Sequence[str | os.PathLike[str]] = (), *, u
         def has(path: str) -> bool:
             if sides is None or not path.startswith(backend.target + "/"):
                 return backend.host.exists(path)
-            return sides.base.look(posixpath.relpath(path, backend.target)) is not None
+            try:
+                return sides.base.look(posixpath.relpath(path, backend.target)) is not None
+            except NotPermitted:
+                if base_has is None:
+                    raise
+                return base_has(path)
 
         declared = resolve(manifests, Facts(backend.host.os_release, backend.base(), has))
     finally:

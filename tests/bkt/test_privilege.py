@@ -25,7 +25,7 @@ def asked(bkt: Bkt, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     verbs: list[str] = []
 
     def by_words(request: Request, *_: object) -> Outcome:
-        call = request.for_root()
+        call = request.for_root(lambda question, _: pytest.fail(f"{question} was asked"))
         verbs.append(call.verb)
         arguments = json.loads(json.dumps(dict(call.arguments)))
         return perform(call.verb, arguments, open_overlay("fake", root=bkt.host.root).backend, lambda _: True)

@@ -70,6 +70,22 @@ def test_where_all_is_as_declared_nothing_is_asked(machine: Machine) -> None:
     assert applied()[1] == 1
 
 
+def test_a_condition_on_the_base_is_held_against_it_by_root(machine: Machine) -> None:
+    """What the overlay hides is for root to know: it says so with the same password."""
+    entry = '[[file]]\npath = "/opt/tools/bin/{name}"\ntext = "x"\nwhen = {{ {when} = "/opt/tools/bin/{name}" }}\n'
+    entries = entry.format(name="b", when="missing") + entry.format(name="fresh", when="missing")
+    machine.user(f"cat >~/stack/when.toml <<'END'\nschema = 1\ntarget = \"/opt/tools\"\n{entries}END")
+    machine.root(f"{COMMAND} enable --yes; rm {TARGET}/bin/b; touch {TARGET}/bin/other")
+    talk = machine.talk("--elevate", "sudo", "apply", "stack/when.toml")
+    assert (talk.status, talk.prompts) == (0, 1), talk
+    assert machine.root(f"ls {TARGET}/bin") == "fresh\nother\n"  # the base has b
+    assert "retired:\n  /opt/tools/bin/b" in talk.said
+    drift = machine.talk("--elevate", "sudo", "drift", "stack/when.toml")
+    assert (drift.status, drift.prompts) == (1, 1), drift
+    assert "unmanaged   /opt/tools/bin/b  (deleted)" in drift.said
+    machine.user("rm ~/stack/when.toml")
+
+
 def test_what_only_root_can_look_at_is_root_to_compare(machine: Machine) -> None:
     """Files with the modes of a source with umask 077: nobody else can know whether somebody changed them."""
     private = MANIFEST.replace("644", "600").replace("755", "700")
