@@ -7,6 +7,7 @@ scenario: how many points there were, and what was wrong.
 from __future__ import annotations
 
 import argparse
+import errno
 import hashlib
 import json
 import os
@@ -59,9 +60,6 @@ def entries() -> dict[str, Entry]:
 
 
 def _entry(path: str) -> Entry:
-    import fcntl
-    import struct
-
     known = os.lstat(path)
     flags = 0
     if stat.S_ISLNK(known.st_mode):
@@ -69,13 +67,27 @@ def _entry(path: str) -> Entry:
     elif stat.S_ISREG(known.st_mode):
         with open(path, "rb") as stream:
             content = ("file", hashlib.sha256(stream.read()).hexdigest())
-            flags = struct.unpack("l", fcntl.ioctl(stream, 0x80086601, bytes(8)))[0] & 0x30
+            flags = _flags(stream.fileno())
     else:
         content = ("directory", "")
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        flags = struct.unpack("l", fcntl.ioctl(descriptor, 0x80086601, bytes(8)))[0] & 0x30
+        flags = _flags(descriptor)
         os.close(descriptor)
     return Entry(content, stat.S_IMODE(known.st_mode), (known.st_uid, known.st_gid), flags)
+
+
+def _flags(descriptor: int) -> int:
+    """Whether a file is immutable, or can only be added to (FS_IOC_GETFLAGS); 0 on an erofs, which knows no flags."""
+    import fcntl
+    import struct
+
+    try:
+        found: int = struct.unpack("l", fcntl.ioctl(descriptor, 0x80086601, bytes(8)))[0]
+    except OSError as error:
+        if error.errno != errno.ENOTTY:
+            raise
+        return 0
+    return found & 0x30
 
 
 def strays() -> list[str]:
