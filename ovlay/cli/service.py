@@ -60,7 +60,7 @@ def run(options: Options, terminal: Terminal) -> int:
     _check(options)
     overlay = open_chosen(options)
     if options.action == "status":
-        return _status(overlay, terminal)
+        return _status(overlay, options, terminal)
     if options.action == "mask-until-image":
         return _mask(overlay, options, terminal)
     if getattr(options, "user", False):
@@ -217,20 +217,24 @@ def _change(
 # --- status --------------------------------------------------------------------------------------------------------
 
 
-def _status(overlay: Overlay, terminal: Terminal) -> int:
-    from ovlay.services.masks import find_masks, find_overrides
+def _status(overlay: Overlay, options: Options, terminal: Terminal) -> int:
+    from ovlay.cli.elevation import questions
+    from ovlay.cli.failure import as_root
+    from ovlay.services.masks import find_overrides
     from ovlay.services.units import UPDATERS, find_units, guarded_services, is_unit
 
     host = overlay.host
     units = find_units(host)
-    masks = find_masks(host, overlay.backend.base())
+    with questions(overlay, options) as asked:
+        masks = asked.masks()
     overrides = find_overrides(host)
     guarded = guarded_services(host)
     updaters = tuple(name for name in UPDATERS if is_unit(host, name))
     document: dict[str, Any] = {
         "schema": SCHEMA,
         "units": [unit.to_json() for unit in units],
-        "masks": [mask.to_json() for mask in masks],
+        "complete": masks is not None,
+        "masks": [mask.to_json() for mask in masks or ()],
         "overrides": [
             {"unit": each.unit, "conditions": list(each.conditions), "drop_in": each.drop_in} for each in overrides
         ],
@@ -239,8 +243,10 @@ def _status(overlay: Overlay, terminal: Terminal) -> int:
     }
     for unit in units:
         terminal.print(unit_line(unit))
-    for mask in masks:
+    for mask in masks or ():
         terminal.print(mask_line(mask))
+    if masks is None:
+        terminal.note(f"only root can see what is masked; to see it: {as_root(options.said)}")
     for each in overrides:
         terminal.print(f"override {each.unit}: {', '.join(each.conditions)}")
     for line in _guard_lines(guarded, updaters):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ovlay.overlay import Overlay
     from ovlay.salvage import Salvage
     from ovlay.services.guard import Forecast
+    from ovlay.services.masks import Mask
 
     Ask = Callable[[str, Mapping[str, Any]], Any]
     Paths = Sequence[str | os.PathLike[str]]
@@ -135,6 +136,17 @@ class Questions:
             found: Forecast = unpack(Forecast, self._ask("forecast", {"ignore": list(ignore)}))
             return found
 
+    def masks(self) -> tuple[Mask, ...] | None:
+        """See `ovlay.services.masks.find_masks`; None where they are for root alone to see."""
+        from ovlay.services.masks import Mask, find_masks
+        from ovlay.services.units import MASKED
+
+        if not self._overlay.host.is_hidden(MASKED):
+            return find_masks(self._overlay.host, self._overlay.backend.base())
+        if self._ask is None:
+            return None
+        return tuple(unpack(Mask, mask) for mask in self._ask("masks", {}))
+
     def _declared(self, manifests: Paths, *, user: bool) -> Declared:
         from ovlay.manifest.declaring import declare
 
@@ -191,6 +203,7 @@ def answer(question: str, words: Words, overlay: Overlay) -> Any:
         "leftovers": lambda overlay, _: overlay.leftovers(),
         "forecast": _forecast,
         "base-has": _base_has,
+        "masks": _masks,
     }
     if question not in known:
         raise InvalidInput(f"{question!r:.100} cannot be asked")
@@ -229,6 +242,12 @@ def _forecast(overlay: Overlay, words: Words) -> Forecast:
     from ovlay.services.guard import forecast_upgrade
 
     return forecast_upgrade(overlay.backend, ignore=words.texts("ignore"))
+
+
+def _masks(overlay: Overlay, _: Words) -> Sequence[Mask]:
+    from ovlay.services.masks import find_masks
+
+    return find_masks(overlay.host, overlay.backend.base())
 
 
 def _base_has(overlay: Overlay, words: Words) -> bool:

@@ -154,6 +154,16 @@ def test_a_question_is_answered_by_root_where_that_is_asked_for(machine: Machine
     assert machine.alone("--elevate", "sudo", "diff").status == 6
 
 
+def test_masks_are_for_root_to_see(machine: Machine) -> None:
+    assert machine.talk("--elevate", "sudo", "service", "mask-until-image", "x.service").status == 0
+    alone = machine.talk("service", "status")
+    assert (alone.status, alone.prompts) == (0, 0), alone
+    assert "only root can see what is masked; to see it: `" in alone.said
+    asked = machine.talk("--elevate", "sudo", "service", "status")
+    assert (asked.status, asked.prompts) == (0, 1), asked
+    assert "masked   x.service: until the image changes" in asked.said
+
+
 def test_what_is_ignored_is_told_to_root_too(machine: Machine) -> None:
     machine.root(f"{COMMAND} enable --yes; echo x >{TARGET}/bin/x.pyc; echo x >{TARGET}/bin/kept")
     words = ("capture", "--ignore", "*.pyc", "--to", "/etc/ovlay/manifest.d/mine.toml")
