@@ -15,7 +15,7 @@ from tests.vm.machine import Machine, MachineFailed
 if TYPE_CHECKING:
     from tests.vm.recipe import MachineImage
 
-SECONDS = 300.0
+SECONDS = 900.0
 """What a command inside may take."""
 
 _VERSIONS = (

@@ -24,13 +24,15 @@ if TYPE_CHECKING:
 LIFE = 3600
 """Seconds after which a machine is ended whatever it does."""
 
-BOOT = float(os.environ.get("OVLAY_VM_BOOT_SECONDS", "400"))
-"""Seconds that a boot may take; 10 are usual under emulation, and many times that on a machine that does much else."""
+BOOT = float(os.environ.get("OVLAY_VM_BOOT_SECONDS", "900"))
+"""Seconds that a boot may take, or the way down: 15 are usual under emulation, and many times that on a busy host."""
 
-# What the kernel is told in every boot. Retpolines and the entropy of a hardware that is not there only cost time.
+# What the kernel and systemd are told in every boot. Retpolines, the entropy of a hardware that is not there, and tests
+# of its ciphers only cost the kernel time; systemd would end what is started on a busy machine after 90 seconds.
 ARGUMENTS = (
     "console=ttyS0 quiet loglevel=4 panic=-1 oops=panic mitigations=off audit=0 apparmor=0 random.trust_cpu=on "
-    "cryptomgr.notests lpj=10000000 tsc=reliable root=/dev/vda rootfstype=ext4 rw systemd.show_status=0"
+    "cryptomgr.notests lpj=10000000 tsc=reliable root=/dev/vda rootfstype=ext4 rw systemd.show_status=0 "
+    f"systemd.default_timeout_start_sec={BOOT:.0f} systemd.default_device_timeout_sec={BOOT:.0f}"
 )
 
 
@@ -127,7 +129,7 @@ class Machine:
             return False
         return True
 
-    def wait_for_power_off(self, seconds: float = 180) -> None:
+    def wait_for_power_off(self, seconds: float = BOOT) -> None:
         """Wait until QEMU has ended by itself: the guest went down, or wants to boot again."""
         try:
             self.process.wait(seconds)

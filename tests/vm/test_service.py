@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from tests.lab.witness import state
-from tests.vm.witness import gone, write
+from tests.vm.witness import gone, let_units_take_long, write
 
 if TYPE_CHECKING:
     from tests.vm.conftest import Record
@@ -59,6 +59,7 @@ def test_the_service_brings_the_files_back_and_never_harms_a_boot(host: VmHost, 
     write(host, "/etc/systemd/system/uses.service", USES)
     host.sh("mkdir -p /etc/systemd/system/multi-user.target.wants")
     host.sh("ln -s ../uses.service /etc/systemd/system/multi-user.target.wants/uses.service")
+    let_units_take_long(host)
     host.ovlay("service", "install", "--yes")
     host.reboot()
     assert host.settle() == "running"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.vm.conftest import TRIXIE
+from tests.vm.witness import let_units_take_long
 
 if TYPE_CHECKING:
     from tests.vm.conftest import Boot
@@ -51,6 +52,7 @@ def prepare(host: VmHost) -> None:
     ):
         host.run("sh", "-euc", f"mkdir -p $(dirname {path}); cat >{path}", stdin=text)
     host.sh("systemctl enable lab-reader.service")
+    let_units_take_long(host)
     host.ovlay("service", "install", "--yes")
 
 

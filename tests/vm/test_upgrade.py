@@ -46,7 +46,7 @@ def test_an_upgrade_while_the_overlay_is_on(host: VmHost, recorded: Record) -> N
     assert warned.json()["safe"] is False
     assert "/usr/share/unmanaged" in host.ovlay("guard", "upgrade", check=False).stdout
     host.sh(NEXT)
-    host.run("ostree", "admin", "upgrade", seconds=600)
+    host.run("ostree", "admin", "upgrade", seconds=900)
     assert host.run("yes").stdout == "no\n"  # the overlay that is on does not change
     recorded(host, "51-upgrade-pending")
     host.reboot()

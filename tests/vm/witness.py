@@ -45,3 +45,8 @@ def merge_extension(host: VmHost, place: str = "/run/extensions") -> None:
 def write(host: VmHost, path: str, text: str) -> None:
     """Put a file, with the directories on the way."""
     host.run("sh", "-euc", 'mkdir -p "$(dirname "$1")"; cat >"$1"; sync', "sh", path, stdin=text)
+
+
+def let_units_take_long(host: VmHost) -> None:
+    """Give ovlay's unit more than its three minutes, which emulation on a busy machine can take."""
+    write(host, "/etc/systemd/system/ovlay-apply.service.d/slow.conf", "[Service]\nTimeoutStartSec=15min\n")
