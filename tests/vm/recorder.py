@@ -37,7 +37,6 @@ def record(host: VmHost, state: str) -> None:
     """Write the files of the state that the machine is in now."""
     name = host.boots.recipe.name
     place = BOOTS / _NAMES.get(name, name) / state
-    place.mkdir(parents=True, exist_ok=True)
     ostree = host.run("ostree", "admin", "status", check=False)
     files = {
         "misc.txt": host.run("sh", "-c", _MISC).stdout,  # some of it is not there in every state
@@ -47,5 +46,6 @@ def record(host: VmHost, state: str) -> None:
         "ovlay-status.json": host.ovlay("status", "--json").stdout,
         "versions.txt": host.sh(_VERSIONS),
     }
+    place.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
         (place / name).write_text(text)

@@ -120,7 +120,7 @@ def test_power_cuts(
     checked = subprocess.run(["e2fsck", "-f", "-n", host.disk], capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout
     told = ", ".join(f"{many} {what}" for what, many in sorted(after.items()))
-    note(f"{len(parts)} cuts within {whole:.1f} s, and {late} after the end; then: {told}")
+    note(f"cuts within {whole:.1f} s: {len(parts)}, after the end: {late}; then: {told}")
 
 
 def converged(host: VmHost, where: str, prepare: dict[str, str]) -> str:
