@@ -59,7 +59,7 @@ class Row:
         return [self.check, self.host, self.outcome, f"{self.seconds:.0f}", time.strftime("%F"), seen]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Table:
     """The rows of a run; a plugin of pytest that takes them out of the reports, where they were made."""
 
