@@ -106,7 +106,7 @@ def test_a_leftover_upper_is_found_and_salvaged(host: VmHost, recorded: Record) 
         assert "/usr/bin/yes" in listed
         return
     assert "/usr/bin/mine" in listed
-    host.ovlay("salvage", "--to", "/var/lib/saved")
+    host.ovlay("salvage", "--yes", "--to", "/var/lib/saved")
     assert host.sh("cat /var/lib/saved/bin/mine").startswith("#!/bin/sh")
 
 
