@@ -140,8 +140,9 @@ def recorded_host(
         _put(root, f"/usr/bin/{tool}", "")
         (root / "usr/bin" / tool).chmod(0o755)
     _put(root, "/run/ostree-booted", "")
+    empty = sections.get("marker: empty uppers", "").splitlines()
     for line in (*sections["/run/ostree"].splitlines(), *sections["backing"].splitlines()):
-        _put_listed(root, line)
+        _put_listed(root, line, empty=line in empty)
     for heading, text in sections.items():
         if heading.endswith(".origin"):
             added = f"container-image-reference={image}\n" if image is not None else ""
@@ -193,11 +194,11 @@ def _put(root: Path, path: str, text: str) -> None:
     place.write_text(text)
 
 
-def _put_listed(root: Path, path: str) -> None:
+def _put_listed(root: Path, path: str, *, empty: bool) -> None:
     if "/unlocked-" in path:
         _put(root, path, "")
         return
     (root / path.lstrip("/")).mkdir(parents=True, exist_ok=True)
-    if path.endswith("/usr-transient/upper"):
-        # The listing stops here. A file was written in each boot that unlocked /usr, before it ended or went on.
+    if path.endswith("/usr-transient/upper") and not empty:
+        # The listing stops here. What was in it is not of interest.
         _put(root, f"{path}/bin/ovhello", "")

@@ -20,6 +20,7 @@ echo '# /run/ostree'; find /run/ostree
 echo '# /run/systemd/sysext'; find /run/systemd/sysext -maxdepth 2 2>&1
 echo '# deploy dir'; ls -la /sysroot/ostree/deploy/debian /sysroot/ostree/deploy/debian/deploy
 echo '# backing'; find /sysroot/ostree/deploy/debian/backing -maxdepth 3 2>&1
+echo '# marker: empty uppers'; find /sysroot/ostree/deploy/debian/backing -maxdepth 3 -name upper -empty
 echo '# overlay dirs of hotfix'; ls -d /sysroot/ostree/deploy/debian/deploy/*/.usr-ovl* 2>&1
 for origin in /sysroot/ostree/deploy/debian/deploy/*.origin; do echo "# $origin"; cat $origin; done
 echo '# /var/tmp'; ls -la /var/tmp
