@@ -28,8 +28,8 @@ BOOT = float(os.environ.get("OVLAY_VM_BOOT_SECONDS", "900"))
 """Seconds that a boot may take, or the way down: 15 are usual under emulation, and many times that on a busy host."""
 
 # What the kernel and systemd are told in every boot. Retpolines, the entropy of a hardware that is not there, and tests
-# of its ciphers only cost the kernel time. On a busy host its test of the timer fails with a panic, since no tick comes in
-# time, and systemd would end what is started after 90 seconds.
+# of its ciphers only cost the kernel time. On a busy host its test of the timer fails with a panic, since no tick comes
+# in time; and systemd would end what is started after 90 seconds.
 ARGUMENTS = (
     "console=ttyS0 quiet loglevel=4 panic=-1 oops=panic mitigations=off audit=0 apparmor=0 random.trust_cpu=on "
     "cryptomgr.notests no_timer_check lpj=10000000 tsc=reliable root=/dev/vda rootfstype=ext4 rw systemd.show_status=0 "
