@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -95,18 +97,22 @@ def test_signals_are_bootcs_to_handle(bkt: Bkt, tmp_path: Path, number: signal.S
     with bkt.host.kernel.unsealed("/usr") as usr:
         script = "#!/bin/sh\ntrap 'exit 5' INT\ntrap 'exit 6' TERM\n"
         _put(f"{usr}/bin/bootc", script + f"touch {tmp_path}/ready\nwhile :; do sleep 0.05; done\n")
-    code = "import sys; from ovlay.bkt.main import main; sys.exit(main(sys.argv[1:]))"
+    # As from a terminal: what a shell starts in the background has SIGINT ignored, and so has all that it starts.
+    code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    code += "from ovlay.bkt.main import main; sys.exit(main(sys.argv[1:]))"
     words = ["--backend", "fake", "--root", bkt.host.root, "admin", "bootc", "upgrade"]
     running = subprocess.Popen([sys.executable, "-c", code, *words], start_new_session=True)
     with running:
-        end = time.monotonic() + 20
-        while not (tmp_path / "ready").exists():
-            assert time.monotonic() < end
-            time.sleep(0.02)
-        if number is signal.SIGINT:  # Ctrl-C: the terminal sends it to the whole group
-            import os
-
-            os.killpg(running.pid, number)
-        else:
-            running.send_signal(number)
-        assert running.wait(timeout=20) == status
+        try:
+            end = time.monotonic() + 20
+            while not (tmp_path / "ready").exists():
+                assert time.monotonic() < end
+                time.sleep(0.02)
+            if number is signal.SIGINT:  # Ctrl-C: the terminal sends it to the whole group
+                os.killpg(running.pid, number)
+            else:
+                running.send_signal(number)
+            assert running.wait(timeout=20) == status
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(running.pid, signal.SIGKILL)
