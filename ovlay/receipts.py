@@ -8,12 +8,14 @@ before the name that it is about appears (an intent), so that whatever stops the
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ovlay.model import Persistence
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Iterable
 
     from ovlay.host import Host
     from ovlay.model import Status
@@ -74,6 +76,15 @@ class Book(NamedTuple):
 def stamp_of(found: os.stat_result) -> Stamp:
     """The stamp of a file."""
     return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def has_settled(stamps: Iterable[Stamp | None]) -> bool:
+    """Wait until no file can be changed again without changing its stamp; False where the clock was set back."""
+    latest = max((stamp[4] for stamp in stamps if stamp is not None), default=0)
+    left = latest + RACY - time.time_ns()
+    if 0 < left <= RACY:
+        time.sleep(left / 1e9)
+    return left <= RACY
 
 
 def is_durable(status: Status) -> bool:

@@ -14,6 +14,7 @@ from ovlay.receipts import (
     Stamp,
     Told,
     book_path,
+    has_settled,
     last_settled,
     parse_book,
     parse_line,
@@ -197,6 +198,7 @@ class Journal:
         self._record_bases()
         withdraw_notices(host, self._target)
         self._make_directory()
+        has_settled(self.stamps.values())  # else what is placed last would have to be read the next time
         host.write(self._path, self._text(receipts), mode=0o600, durable=self._durable)
         self._known, self._done, self._intended, self._origins, self._rows = None, {}, {}, Origins(), {}
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from ovlay.errors import NoSpace, StateForbids
 from ovlay.manifest.finding import Comparison, Finding, Readings, State
 from ovlay.manifest.notice import give_notice
-from ovlay.manifest.seal import has_settled, read_seal, seal
+from ovlay.manifest.seal import read_seal, seal
 from ovlay.model import AnomalyKind, Mode, Persistence
 from ovlay.plan.plan import Plan
-from ovlay.receipts import is_durable
+from ovlay.receipts import has_settled, is_durable
 from ovlay.recording import Journal
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Application(NamedTuple):
             finding.state in (State.AS_DECLARED, State.LEFTOVER) or finding.path in placed
             for finding in comparison.findings
         )
-        if not clean or not has_settled(placed):
+        if not clean or not has_settled(placed.values()):
             return
         host, declared, before = backend.host, self.declared, self.began
         if declared.entries and comparison.sources is not None:

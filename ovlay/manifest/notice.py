@@ -51,7 +51,7 @@ def give_notice(
     """Let users know that everything was found to be as declared, by a comparison that was begun at ``before``.
 
     Not where anything changed since then, nor so shortly before it that it could be changed again without changing its
-    stamp, but for what was ``placed`` since and is as it was left (see `ovlay.manifest.seal.has_settled`); nor where
+    stamp, but for what was ``placed`` since and is as it was left (see `ovlay.receipts.has_settled`); nor where
     something was placed for a manifest besides that not every user can see: that one is gone is a reason to take back
     what it declared.
     """

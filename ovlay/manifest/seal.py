@@ -11,7 +11,6 @@ import json
 import marshal
 import os
 import posixpath
-import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ovlay.manifest.looking import Look, Places, Row, look_at_sources, whole_stamp, youngest
@@ -109,7 +108,8 @@ def seal(
 
     ``sources`` is how they looked when they were compared. Not where anything changed after ``before``, when that was
     begun, nor so shortly before it that it could be changed again without changing its stamp. What was ``placed`` since
-    is as it was left, and has settled: see `has_settled`.
+    is as it was left, and has settled: see
+    `ovlay.receipts.has_settled`.
     """
     rows = rows_of(declared.entries)
     try:
@@ -119,15 +119,6 @@ def seal(
         return
     if max(youngest(sources), places.youngest) <= before - RACY:
         write_seal(host, status, declared, manifests, sources=sources, places=look)
-
-
-def has_settled(placed: Mapping[str, Stamp | None]) -> bool:
-    """Wait until none of it can be changed again without changing its stamp; False where the clock was set back."""
-    latest = max((stamp[4] for stamp in placed.values() if stamp is not None), default=0)
-    left = latest + RACY - time.time_ns()
-    if 0 < left <= RACY:
-        time.sleep(left / 1e9)
-    return left <= RACY
 
 
 def write_seal(

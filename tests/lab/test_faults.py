@@ -368,12 +368,10 @@ def test_the_order_in_which_things_reach_the_disk(host: LabHost) -> None:
     assert host.sh("cmp /tmp/one /usr/share/one && cmp /tmp/large /usr/share/large && echo same") == "same\n", said
     placed = [number for number, (name, where) in enumerate(calls) if name == "renameat" and "/usr/share/" in where]
     assert len(placed) == 2, calls
-    before = 0
-    for number in placed:
-        between = [where for name, where in calls[before:number] if name == "fsync"]
-        assert any(".ovlay-new-" in where for where in between), calls  # the content, before it has its name
-        assert any("/receipts/" in where for where in between), calls  # the intent, too
-        before = number
+    before = [where for name, where in calls[: placed[0]] if name == "fsync"]
+    contents = [number for number, where in enumerate(before) if ".ovlay-new-" in where]
+    assert len({before[number] for number in contents}) == 2, calls  # the contents, before they have their names
+    assert any("/receipts/" in where for where in before[contents[-1] :]), calls  # the intents, too
     afterwards = [where for name, where in calls[placed[-1] :] if name == "fsync"]
     assert any(where.endswith("/usr/share") for where in afterwards), calls  # the name itself
     book = next(n for n, (name, where) in enumerate(calls) if name == "rename" and "/receipts/" in where)

@@ -33,7 +33,7 @@ host = Host()
 steps = needed_triggers(host, "/usr", sys.argv[1:])
 for step in steps:
     print(step.command)
-for line in execute(Plan(steps), host):
+for line in execute(Plan(steps), host).told:
     print("told:", line)
 """
 
