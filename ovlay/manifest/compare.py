@@ -104,7 +104,7 @@ class _Work:
             tuple(self._strays(items)) if self._book.unfinished else (),
             tuple(self._judge.settled),
             tuple(sorted(self._judge.forgotten)),
-            tuple({receipt.manifest for receipt in self._book.receipts.values() if receipt.manifest is not None}),
+            self._manifests(findings),
             self._errors,
             wanted.sources,
             wanted.items,
@@ -171,6 +171,12 @@ class _Work:
                 if finding.state is State.LEFTOVER:
                     going.add(path)
                 yield finding
+
+    def _manifests(self, findings: Sequence[Finding]) -> tuple[str, ...]:
+        """Those that something was placed for which is going to stay."""
+        gone = {finding.path for finding in findings if finding.state is State.LEFTOVER} | set(self._judge.forgotten)
+        receipts = self._book.receipts.items()
+        return tuple({r.manifest for path, r in receipts if r.manifest is not None and path not in gone})
 
     def _missing(self, directories: Sequence[str]) -> list[str]:
         return [path for path in directories if self._sides.now.folder(path + "/x") is None]

@@ -63,8 +63,8 @@ class Comparison(NamedTuple):
     ``missing`` are directories on the way to what is declared that are not there. ``strays`` are files that an
     interrupted run had not finished. ``settled`` are receipts of what is as declared whose stamps have to be taken
     anew, so that it need not be read again; ``forgotten`` paths whose receipts are of nothing any more.
-    ``manifests`` are those that something was placed for. ``errors`` are the paths that could not be looked at, each
-    with why: what is unmanaged there is not known. ``sources`` is how the sources looked (see
+    ``manifests`` are those that something was placed for which stays. ``errors`` are the paths that could not be looked
+    at, each with why: what is unmanaged there is not known. ``sources`` is how the sources looked (see
     `ovlay.manifest.looking`), None where that is not known; ``items`` are what was compared, as it is declared.
     """
 

@@ -327,6 +327,24 @@ def test_after_the_first_apply_nothing_is_compared(case: Case, monkeypatch: pyte
         case.apply()
 
 
+def test_after_something_was_taken_back_nothing_is_compared(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = case.scratch / "other.toml"
+    other.write_text('schema = 1\n[[file]]\npath = "/usr/bin/other"\ntext = "x"\n')
+    case.says(*ALL)
+    case.apply()
+    case.overlay.apply([other])
+    other.unlink()
+    time.sleep(0.05)
+    case.apply()
+    assert not case.at("bin/other").exists()
+
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("it was compared")
+
+    monkeypatch.setattr("ovlay.manifest.compare.compare", fail)
+    case.apply()
+
+
 def test_what_changes_while_it_is_applied_is_seen_by_the_next_apply(case: Case) -> None:
     """Somebody writes into a file after it was placed, and before everything is found to be as declared."""
     case.says(*ALL)

@@ -118,6 +118,16 @@ def test_what_is_left_over_of_an_entry_is_not_hidden_by_an_older_notice(case: Ca
     assert noticed(case)
 
 
+def test_what_a_manifest_declared_that_is_gone_is_taken_back_and_forgotten(case: Case, tmp_path: Path) -> None:
+    other = tmp_path / "other.toml"
+    other.write_text('schema = 1\n[[file]]\npath = "/usr/bin/other"\ntext = "x"\n', encoding="utf-8")
+    case.overlay.apply([other])
+    other.unlink()
+    assert case.overlay.apply([case.manifest]).changed
+    assert noticed(case)
+    assert not case.overlay.apply([case.manifest]).changed
+
+
 def test_conflicts_are_no_reason_for_one(case: Case) -> None:
     os.chmod(case.host.path("/usr/bin/tool"), 0o700)
     assert case.overlay.apply([case.manifest]).conflicts
