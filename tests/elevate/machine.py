@@ -32,6 +32,8 @@ _POLKITD = ("/usr/lib/polkit-1/polkitd", "/usr/libexec/polkitd")
 _PROMPT = re.compile(r"\[sudo\] password for \w+: |doas \([^)]*\) password: |Password: ")
 _QUESTION = re.compile(r"\[y/N\] ")
 _PATIENCE = 60  # seconds
+_LOST = 10  # seconds: then somebody who has pressed Ctrl-C presses it again
+_CTRL_C = "\x03"
 _SCRIPT = """#!/home/alice/.local/ovlay/bin/python3
 import sys
 from ovlay.{module} import {name}
@@ -151,8 +153,12 @@ class Machine:
             os.execvp(argv[0], argv)
         said, answered, prompts = "", 0, 0
         end = time.monotonic() + _PATIENCE
+        again = end
         try:
             while time.monotonic() < end:
+                if time.monotonic() > again:  # Ctrl-C was lost on an agent that was just setting the terminal up
+                    os.write(terminal, _CTRL_C.encode())
+                    again = time.monotonic() + _LOST
                 ready, _, _ = select.select([terminal], [], [], 0.2)
                 if ready:
                     try:
@@ -168,6 +174,7 @@ class Machine:
                         prompts += pattern is _PROMPT
                         time.sleep(0.1)  # sudo flushes what was typed before it listens
                         os.write(terminal, text.encode())
+                        again = time.monotonic() + _LOST if text == _CTRL_C else end
             else:
                 os.kill(process, signal.SIGKILL)
                 raise AssertionError(f"it did not end:\n{said}")
