@@ -102,10 +102,9 @@ def _at_once(
 
 def recovered(host: Host) -> tuple[str, ...]:
     """What an ovlay that was killed had begun, ended; one that is at work is waited for."""
-    from ovlay.plan.journal import is_unfinished
+    if not host.is_unfinished:
+        return ()
     from ovlay.plan.recovery import recover
 
-    if not is_unfinished(host):
-        return ()
     with host.lock():
         return recover(host)

@@ -35,9 +35,6 @@ DATA_DIR = "/var/lib/ovlay"
 PUBLIC_DIR = "/run/ovlay-public"
 """What root lets every user know. Only root can write there. See `ovlay.manifest.notice`."""
 
-JOURNAL = "journal"
-"""Below the state directory: what is being done, for as long as it is being done. See `ovlay.plan.journal`."""
-
 READ_LIMIT = 16 << 20
 
 # The marker files of containers and what runs them: systemd's container interface, podman, docker, toolbox, flatpak.
@@ -206,6 +203,16 @@ class Host:
             if self.exists(mark):
                 return kind
         return (self.read("/run/systemd/container") or "").strip() or None
+
+    @property
+    def journal_path(self) -> str:
+        """Where that is written down which is being done, for as long as it is being done: see `ovlay.plan.journal`."""
+        return f"{self.state_dir}/journal"
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether there is a journal: of an ovlay that is at work, or of one that was killed."""
+        return self.exists(self.journal_path)
 
     @cached_property
     def boot_id(self) -> str:

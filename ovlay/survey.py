@@ -236,9 +236,7 @@ def _of_the_space(target: str, backing: Backing | None) -> Iterator[Anomaly]:
 
 def _unfinished(host: Host) -> Iterator[Anomaly]:
     """A change that is not at its end: because somebody is at it, or because he was killed. Waits for nobody."""
-    from ovlay.host import JOURNAL
-
-    text = None if host.holds_lock else host.read(f"{host.state_dir}/{JOURNAL}")
+    text = None if host.holds_lock else host.read(host.journal_path)
     if text is None:
         return
     from ovlay.lock import is_locked

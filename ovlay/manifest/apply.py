@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ovlay.errors import NoSpace, StateForbids
 from ovlay.manifest.finding import Comparison, Finding, Readings, State
-from ovlay.manifest.notice import give_notice
 from ovlay.manifest.seal import read_seal, seal
 from ovlay.model import AnomalyKind, Mode, Persistence
 from ovlay.plan.plan import Plan
@@ -68,6 +67,8 @@ class Application(NamedTuple):
         )
         if not clean or not has_settled(placed.values()):
             return
+        from ovlay.manifest.notice import give_notice
+
         host, declared, before = backend.host, self.declared, self.began
         if declared.entries and comparison.sources is not None:
             manifests = {*comparison.manifests, *(entry.origin.file for entry in declared.entries)}

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from ovlay.errors import OvlayError
-from ovlay.host import JOURNAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -73,7 +72,7 @@ def journalled(host: Host, plan: Plan) -> Iterator[Callable[[Step], None]]:
     if not any(step.privileged for step in plan.steps):
         yield lambda _: None
         return
-    path = journal_path(host)
+    path = host.journal_path
     head = _head(host, plan)
     host.make_private_directory(host.state_dir)
     host.write(path, json.dumps(head) + "\n", mode=0o600)
@@ -97,16 +96,6 @@ def journalled(host: Host, plan: Plan) -> Iterator[Callable[[Step], None]]:
         host.remove(path)
     finally:
         os.close(journal)
-
-
-def journal_path(host: Host) -> str:
-    """Where the journal is."""
-    return f"{host.state_dir}/{JOURNAL}"
-
-
-def is_unfinished(host: Host) -> bool:
-    """Whether there is a journal: of an ovlay that is at work, or of one that was killed."""
-    return host.exists(journal_path(host))
 
 
 def mark_of(host: Host, target: str) -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ovlay.errors import InvalidInput
 
@@ -13,14 +12,14 @@ if TYPE_CHECKING:
     from ovlay.plan.step import Step
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+SCHEMA = "ovlay.plan/1"
+
+
+class Plan(NamedTuple):
     """What a driver would do: the steps in their order, and what the user is to know before saying yes.
 
     A plan with no steps is false: there is nothing to do, and ``reason`` says why.
     """
-
-    SCHEMA: ClassVar[str] = "ovlay.plan/1"
 
     steps: tuple[Step, ...] = ()
     reason: str = ""
@@ -36,7 +35,7 @@ class Plan:
     def to_json(self) -> dict[str, Any]:
         """The plan as plain JSON values (schema ``ovlay.plan/1``)."""
         return {
-            "schema": self.SCHEMA,
+            "schema": SCHEMA,
             "reason": self.reason,
             "warnings": list(self.warnings),
             "steps": [{"describe": step.describe(), **step.to_json()} for step in self.steps],
@@ -49,8 +48,8 @@ class Plan:
         from ovlay.plan.steps import known_steps
 
         known = known_steps()
-        if not isinstance(document, dict) or document.get("schema") != cls.SCHEMA:
-            raise InvalidInput(f"not a plan of schema {cls.SCHEMA}")
+        if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+            raise InvalidInput(f"not a plan of schema {SCHEMA}")
         listed, warnings, reason = document.get("steps"), document.get("warnings"), document.get("reason")
         if not isinstance(listed, list) or not isinstance(warnings, list) or not isinstance(reason, str):
             raise InvalidInput("a plan has a reason, a list of warnings and a list of steps")

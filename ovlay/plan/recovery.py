@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 
 from ovlay.errors import OvlayError
 from ovlay.model import Access
-from ovlay.plan.journal import Record, journal_path, mark_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ovlay.host import Host
+    from ovlay.plan.journal import Record
     from ovlay.plan.step import Step
     from ovlay.receipts import Receipt
 
@@ -34,10 +34,12 @@ def recover(host: Host) -> tuple[str, ...]:
 
     await_tool(host)
     _sweep_own(host)
-    path = journal_path(host)
+    path = host.journal_path
     text = host.read(path)
     if text is None:
         return ()
+    from ovlay.plan.journal import Record
+
     record = Record.parse(text)
     told = () if record is None else tuple(_recovered(host, record))
     host.remove(path)
@@ -78,6 +80,8 @@ def _end(host: Host, record: Record) -> Iterator[str]:
 
     Where another overlay is on the target since, whoever put it there, it was done: nothing more is taken away.
     """
+    from ovlay.plan.journal import mark_of
+
     for target, mark in record.marks:
         if mark_of(host, target) not in ("", mark):
             return

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import abc
 import functools
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from ovlay.errors import InvalidInput
@@ -90,6 +89,7 @@ class Step(abc.ABC):
 @functools.cache
 def _hints(cls: type[Step]) -> dict[str, Any]:
     """The fields of a step and what each may be."""
+    from dataclasses import fields
     from typing import get_type_hints
 
     hints = get_type_hints(cls)

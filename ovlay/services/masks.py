@@ -94,7 +94,6 @@ def plan_mask(host: Host, units: Sequence[str], base: Base | None) -> Plan:
             "this image has neither a checksum nor a version, so that another one could not be told from it",
             remedy="`systemctl mask UNIT` masks it for good",
         )
-    from dataclasses import replace
 
     from ovlay.plan.directories import MakePrivateDirectory
 
@@ -112,7 +111,7 @@ def plan_mask(host: Host, units: Sequence[str], base: Base | None) -> Plan:
     if not plan or host.is_directory(MASKED):
         return plan
     private = (MakePrivateDirectory(DATA_DIR), MakePrivateDirectory(MASKED))
-    return replace(plan, steps=(*private, *plan.steps))
+    return plan._replace(steps=(*private, *plan.steps))
 
 
 def plan_mask_until_image(host: Host, units: Sequence[str], base: Base | None) -> Plan:
@@ -120,10 +119,8 @@ def plan_mask_until_image(host: Host, units: Sequence[str], base: Base | None) -
     made = plan_mask(host, units, base)
     if applies_at_boot(host):
         return made
-    from dataclasses import replace
-
     hint = "another image brings the unit back only with `ovlay service install`, or with --undo"
-    return replace(made, warnings=(*made.warnings, hint))
+    return made._replace(warnings=(*made.warnings, hint))
 
 
 def plan_unmask(host: Host, units: Sequence[str] = (), *, base: Base | None = None) -> Plan:

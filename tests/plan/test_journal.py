@@ -12,7 +12,7 @@ import pytest
 import ovlay
 from ovlay.lock import TOOL, is_locked
 from ovlay.model import AnomalyKind
-from ovlay.plan.journal import Record, journal_path, journalled
+from ovlay.plan.journal import Record, journalled
 from ovlay.plan.recovery import recover
 from ovlay.plan.sharing import TEMPORARY
 from ovlay.simulated import SimulatedHost
@@ -53,9 +53,9 @@ def begin(host: Host, plan: Plan, steps: int) -> None:
     with journalled(host, plan) as began:
         for step in plan.steps[:steps]:
             began(step)
-        text = host.read(journal_path(host))
+        text = host.read(host.journal_path)
     assert text is not None
-    host.write(journal_path(host), text)
+    host.write(host.journal_path, text)
 
 
 def kinds(overlay: ovlay.Overlay) -> set[AnomalyKind]:
@@ -66,20 +66,20 @@ def test_a_journal_is_there_for_as_long_as_a_plan_runs(overlay: ovlay.Overlay) -
     host, plan = overlay.host, overlay.backend.plan_unmount(lazy=False)
     with journalled(host, plan) as began:
         began(plan.steps[0])
-        record = Record.parse(host.read(journal_path(host)) or "")
+        record = Record.parse(host.read(host.journal_path) or "")
         assert record is not None
         assert (record.steps, record.begun, record.first) == (plan.steps, 1, plan.steps[0].describe())
-    assert not host.exists(journal_path(host))
+    assert not host.exists(host.journal_path)
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"plan": 1}\n', "[]\n", "null\n", '{"plan": {}, "litter": 3}\n'])
 def test_a_journal_that_was_not_written_to_its_end_says_nothing(overlay: ovlay.Overlay, text: str) -> None:
-    overlay.host.write(journal_path(overlay.host), text)
+    overlay.host.write(overlay.host.journal_path, text)
     assert Record.parse(text) is None
     assert AnomalyKind.INTERRUPTED in kinds(overlay)
     with overlay.host.lock():
         assert recover(overlay.host) == ()
-    assert not overlay.host.exists(journal_path(overlay.host))
+    assert not overlay.host.exists(overlay.host.journal_path)
 
 
 def test_a_receipt_that_could_not_be_settled_is_left_to_the_next_call(
