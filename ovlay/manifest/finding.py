@@ -55,6 +55,7 @@ class Finding(NamedTuple):
     there: str | None = None
     sha256: str | None = None
     only_attributes: bool = False
+    covered: bool = False
 
 
 class Comparison(NamedTuple):

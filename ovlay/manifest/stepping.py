@@ -24,6 +24,13 @@ if TYPE_CHECKING:
 _OPEN = (State.MISSING, State.DIFFERS)
 
 
+def _is_within(path: str, directories: set[str]) -> bool:
+    while path := posixpath.dirname(path):
+        if path in directories:
+            return True
+    return False
+
+
 class Steps:
     """Makes the steps of one plan. ``touched`` are the paths that it changes."""
 
@@ -46,10 +53,15 @@ class Steps:
         if comparison.strays:
             steps.append(RemoveStrays(target, mount, comparison.strays, durable))
         steps += self._taken_back(back)
+        returning = {finding.path for finding in back if finding.there == "directory"}
         for finding, state in wanted:
-            if state in _OPEN and finding.item is not None:
+            item = finding.item
+            comes_back = finding.covered and state is State.AS_DECLARED and _is_within(finding.path, returning)
+            if item is not None and (state in _OPEN or comes_back):
                 self.touched.append(finding.path)
-                steps += self._made_so(finding, finding.item)
+                steps += self._made_so(finding, item)
+                if finding.covered and item.kind is Kind.DIRECTORY:
+                    returning.add(finding.path)
         return tuple(steps)
 
     def _state(self, finding: Finding) -> State:
@@ -79,6 +91,15 @@ class Steps:
         if finding.only_attributes:
             sha256 = finding.sha256
             yield AdjustAttributes(target, mount, path, mode, uid, gid, label, durable, sha256, base, manifest, name)
+            return
+        if finding.covered:  # the base has this directory: it comes back with what is in it
+            yield RestorePaths(target, mount, (), (path,), durable)
+            if item.given:
+                yield AdjustAttributes(
+                    target, mount, path, mode, uid, gid, label, durable, None, base, manifest, name
+                )  # fmt: skip
+            else:
+                yield SettleReceipts(target, mount, (path,), durable)
             return
         if finding.there is not None and (finding.there == "directory") != (item.kind is Kind.DIRECTORY):
             yield RemovePath(target, mount, path, durable, base, manifest, name)

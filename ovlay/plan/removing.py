@@ -41,11 +41,13 @@ class RemovePath(Step):
         return share(host, self._run)
 
     def _run(self, shared: Sharing) -> None:
-        folder = shared.folder(self.target, self.mount_id, self.path, durable=self.durable)
         journal = shared.journal(self.target, self.mount_id, durable=self.durable)
         name = self.path.rpartition("/")[2]
+        folder = None
+        with contextlib.suppress(FileNotFoundError):  # it went with its directory, in a step before this
+            folder = shared.folder(self.target, self.mount_id, self.path, durable=self.durable)
         journal.intend([Receipt(self.path, "absent", manifest=self.manifest, name=self.name, base=self.base)])
-        if look(name, folder.descriptor) is not None:
+        if folder is not None and look(name, folder.descriptor) is not None:
             remove_whole(folder.descriptor, name)
         journal.placed(self.path, None)
 

@@ -81,7 +81,8 @@ def carry_out(top: Path, edit: Edit) -> None:
             os.rename(top / str(more), path)
             os.rename(spare, top / str(more))
         elif verb == "chmod":
-            path.chmod(more, follow_symlinks=path.is_fifo())  # type: ignore[arg-type]
+            enter = 0o700 if path.is_dir() else 0  # nobody but root could go on in it
+            path.chmod(int(str(more)) | enter, follow_symlinks=path.is_fifo())
         elif verb == "touch":
             os.utime(path, follow_symlinks=False)
         elif verb == "attribute":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ovlay.changes.find import look, overlay_of
@@ -38,8 +38,16 @@ def manifests(draw: st.DrawFn) -> tuple[str, ...]:
     return tuple(entries)
 
 
+DEEP = 'file path = "/usr/lib/deep"; text = "a file in the place of a directory"; replaces = "directory"'
+
+
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(st.lists(manifests(), min_size=1, max_size=3), st.lists(st.sampled_from(PATHS), max_size=2))
+@example([(DEEP,), ('directory path = "/usr/lib/deep"',)], [])
+@example([(DEEP,), ('absent path = "/usr/lib/deep/file"',)], [])
+@example([('absent path = "/usr/lib/deep"',), ('directory path = "/usr/lib/deep"; mode = "0700"',)], [])
+@example([('file path = "/usr/share/y/z"; text = "one"',), ('absent path = "/usr/share/y/z"',)], [])
+@example([(DEEP,), ('directory path = "/usr/lib/deep"', 'absent path = "/usr/lib/deep/file"')], [])
 def test_any_sequence(said: list[tuple[str, ...]], edited: list[str]) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         case = Case(Path(scratch))
