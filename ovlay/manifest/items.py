@@ -84,7 +84,7 @@ class _Expansion:
         leaves = {path for path, item in self._single.items() if item.kind is not Kind.DIRECTORY}
         grown = self._grown
         if leaves:
-            grown = {path: item for path, item in grown.items() if not _is_within(path, leaves)}
+            grown = {path: item for path, item in grown.items() if not is_within(path, leaves)}
         both = {**grown, **self._single}
         return tuple(both[path] for path in sorted(both))
 
@@ -234,7 +234,8 @@ class _Tree:
                 os.close(deeper)
 
 
-def _is_within(path: str, places: set[str]) -> bool:
+def is_within(path: str, places: set[str]) -> bool:
+    """Whether one of these places is a directory that a relative path is in, however deep."""
     return any(around in places for around in _around(path))
 
 

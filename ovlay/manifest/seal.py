@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 SCHEMA = "ovlay.seal/2"
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _MANY = 2_000  # files: from here on a process of its own for the one side is worth its start
 
 

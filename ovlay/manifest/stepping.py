@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ovlay.manifest.document import Kind
 from ovlay.manifest.finding import State
+from ovlay.manifest.items import is_within
 from ovlay.plan.linking import PlaceLink
 from ovlay.plan.placing import PlaceFile
 from ovlay.plan.removing import RemovePath, RemoveStrays
@@ -22,13 +23,6 @@ if TYPE_CHECKING:
     from ovlay.plan.step import Step
 
 _OPEN = (State.MISSING, State.DIFFERS)
-
-
-def _is_within(path: str, directories: set[str]) -> bool:
-    while path := posixpath.dirname(path):
-        if path in directories:
-            return True
-    return False
 
 
 class Steps:
@@ -56,7 +50,7 @@ class Steps:
         returning = {finding.path for finding in back if finding.there == "directory"}
         for finding, state in wanted:
             item = finding.item
-            comes_back = finding.covered and state is State.AS_DECLARED and _is_within(finding.path, returning)
+            comes_back = finding.covered and state is State.AS_DECLARED and is_within(finding.path, returning)
             if item is not None and (state in _OPEN or comes_back):
                 self.touched.append(finding.path)
                 steps += self._made_so(finding, item)
