@@ -53,13 +53,13 @@ def record_bases(host: Host, target: str, placed: Mapping[str, Receipt | None]) 
         if receipt is None:
             now.pop(path, None)
         elif receipt.base is not None and receipt.manifest is not None:
-            now[path] = Seen(receipt.base, wanted_of(receipt))
+            now[path] = Seen(receipt.base, receipt.sha256 or wanted_of(receipt))
     if now == known:
         return
     path = bases_path(host, target)
     host.make_private_directory(host.data_dir)
     host.make_private_directory(os.path.dirname(path))
-    document = {"schema": SCHEMA, "bases": {path: list(now[path]) for path in sorted(now)}}
+    document = {"schema": SCHEMA, "bases": dict(sorted(now.items()))}
     host.write(path, json.dumps(document) + "\n", mode=0o600)
 
 

@@ -292,7 +292,7 @@ class Host:
                     f"{inside} is not a directory that only we can write", remedy=f"remove {inside}, then try again"
                 ) from None
 
-    def write(self, inside: str, text: str, *, mode: int = 0o644, durable: bool = False) -> None:
+    def write(self, inside: str, content: str | bytes, *, mode: int = 0o644, durable: bool = False) -> None:
         """Write a file whole: under a temporary name beside it, then renamed.
 
         Where ``durable`` it is on the disk before it has its name, and the name is afterwards.
@@ -301,8 +301,8 @@ class Host:
         temporary = f"{path}.ovlay-{os.getpid()}-{os.urandom(4).hex()}"
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
-            with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as stream:
-                stream.write(text)
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content)
                 os.fchmod(stream.fileno(), mode)
                 if durable:
                     stream.flush()

@@ -16,7 +16,7 @@ from ovlay.changes.find import overlay_of
 from ovlay.errors import NotActive, NotPermitted
 from ovlay.manifest.document import InvalidManifest, Kind, Problem
 from ovlay.manifest.finding import Comparison, ConflictKind, Finding, Readings, State
-from ovlay.manifest.items import Expanded, expand
+from ovlay.manifest.items import Expanded, around, expand, is_within
 from ovlay.manifest.judging import Judge
 from ovlay.manifest.sides import Sides
 from ovlay.receipts import Receipt, read_book
@@ -118,11 +118,15 @@ class _Work:
         folders: dict[str, str] = {}
         items: dict[str, Item] = {}
         problems = []
+        folder: str | None = None
+        place = ""
         for item in wanted:
-            folder, _, name = item.path.rpartition("/")
-            if folder not in folders:
-                folders[folder] = self._followed(root, folder)
-            place = folders[folder]
+            way, _, name = item.path.rpartition("/")
+            if way != folder:
+                folder = way
+                if folder not in folders:
+                    folders[folder] = self._followed(root, folder)
+                place = folders[folder]
             if place != folder:
                 item = item._replace(path=f"{place}/{name}" if place else name)  # noqa: PLW2901
             if item.path in items:
@@ -228,7 +232,7 @@ class _Work:
             path = change.path
             if change.kind is ChangeKind.TOUCHED or path in items or path in placed:
                 continue
-            if not any(around in leaves for around in _around(path)) and derived.manifest(path) is None:
+            if not is_within(path, leaves) and derived.manifest(path) is None:
                 yield Finding(path, State.UNMANAGED, detail=str(change.kind), receipt=receipts.get(path))
 
     def _strays(self, items: dict[str, Item]) -> Iterator[str]:
@@ -247,17 +251,12 @@ def _by_path(finding: Finding) -> str:
     return finding.path
 
 
-def _around(path: str) -> Iterator[str]:
-    while path := path.rpartition("/")[0]:
-        yield path
-
-
 def _directories_of(paths: Iterable[str]) -> set[str]:
     """All directories that these paths are in."""
     found: set[str] = set()
     for path in paths:
-        for around in _around(path):
-            if around in found:
+        for folder in around(path):
+            if folder in found:
                 break
-            found.add(around)
+            found.add(folder)
     return found

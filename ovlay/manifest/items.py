@@ -236,12 +236,12 @@ class _Tree:
 
 def is_within(path: str, places: set[str]) -> bool:
     """Whether one of these places is a directory that a relative path is in, however deep."""
-    return any(around in places for around in _around(path))
+    return any(folder in places for folder in around(path))
 
 
-def _around(path: str) -> Iterator[str]:
+def around(path: str) -> Iterator[str]:
     """The directories that a relative path is in, innermost first."""
-    while (path := posixpath.dirname(path)) != "":
+    while path := path.rpartition("/")[0]:
         yield path
 
 

@@ -137,7 +137,7 @@ def write_seal(
     path = _path(host, status)
     host.make_private_directory(posixpath.dirname(posixpath.dirname(path)))
     host.make_private_directory(posixpath.dirname(path))
-    host.write(path, json.dumps(head) + "\n" + rest.decode("utf-8", "surrogateescape"), mode=0o600)
+    host.write(path, json.dumps(head).encode() + b"\n" + rest, mode=0o600)
 
 
 def rows_of(entries: Iterable[Entry]) -> tuple[Row, ...]:

@@ -37,6 +37,7 @@ class Side:
         self._target = target
         self._folder: str | None = None
         self._descriptor: int | None = None
+        self._gone: str | None = None
         self._open = contextlib.ExitStack()
 
     def close(self) -> None:
@@ -52,8 +53,11 @@ class Side:
         folder = path.rpartition("/")[0]
         if folder != self._folder:
             self.close()
-            with contextlib.suppress(FileNotFoundError, InvalidInput):
-                self._descriptor = self._open.enter_context(opened_parent(self.root, self._target, path))
+            if self._gone is None or not folder.startswith(self._gone):
+                try:
+                    self._descriptor = self._open.enter_context(opened_parent(self.root, self._target, path))
+                except (FileNotFoundError, InvalidInput):
+                    self._gone = folder + "/"  # nor is anything below it
             self._folder = folder
         return self._descriptor
 

@@ -6,7 +6,6 @@ manifests of the system declare comes back, for they are what is applied at a bo
 
 from __future__ import annotations
 
-import posixpath
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -125,13 +124,14 @@ def _losses(
 ) -> Iterator[Loss]:
     from ovlay.manifest.document import Kind
     from ovlay.manifest.finding import State
+    from ovlay.manifest.items import around
     from ovlay.manifest.managed import Derived
 
     host, target = backend.host, backend.target
     changed = {change.path for change in found.changes}
     by_path = {finding.path: finding for finding in findings if finding.item is not None}
     held = {path for path, finding in by_path.items() if finding.state in (State.AS_DECLARED, State.GRADUATED)}
-    around = {folder for path in held for folder in _around(path)}
+    leading = {folder for path in held for folder in around(path)}
     absent = {path for path in held if (item := by_path[path].item) is not None and item.kind is Kind.ABSENT}
     derived = Derived(target, {path: item.origin.file for path in held if (item := by_path[path].item) is not None})
     for change in found.changes:
@@ -140,9 +140,9 @@ def _losses(
         finding = by_path.get(change.path)
         if finding is not None and finding.item is not None:
             yield _of_declared(host, target, change, finding, changed, held=change.path in held)
-        elif change.path in around and _is_new_directory(change):
+        elif change.path in leading and _is_new_directory(change):
             yield Loss(change.path, change.kind, Fate.RETURNS, detail="is on the way to what is declared")
-        elif above := next((path for path in _around(change.path) if path in absent), None):
+        elif above := next((path for path in around(change.path) if path in absent), None):
             yield Loss(change.path, change.kind, Fate.RETURNS, detail=f"is gone with {target}/{above}")
         elif (file := derived.manifest(change.path)) is not None:
             yield Loss(change.path, change.kind, Fate.RETURNS, file, detail="is made by a trigger")
@@ -155,6 +155,8 @@ def _losses(
 
 def _of_declared(host: Host, target: str, change: Change, finding: Finding, changed: set[str], *, held: bool) -> Loss:
     """The fate of a change at a path that is declared."""
+    from ovlay.manifest.items import is_within
+
     item = finding.item
     assert item is not None
     file = item.origin.file
@@ -164,7 +166,7 @@ def _of_declared(host: Host, target: str, change: Change, finding: Finding, chan
         if path.startswith(_BEFORE_A_BOOT) and host.root == "/":
             return Loss(change.path, change.kind, Fate.LOST, file, f"{path} is gone after a boot")
         inside = _inside(host, target, path)
-        if inside is not None and (inside in changed or any(folder in changed for folder in _around(inside))):
+        if inside is not None and (inside in changed or is_within(inside, changed)):
             return Loss(change.path, change.kind, Fate.LOST, file, f"{path} is in the overlay itself")
     return Loss(change.path, change.kind, Fate.RETURNS, file)
 
@@ -177,8 +179,3 @@ def _inside(host: Host, target: str, path: str) -> str | None:
 
 def _is_new_directory(change: Change) -> bool:
     return change.kind is ChangeKind.ADDED and change.after is not None and change.after.type == "directory"
-
-
-def _around(path: str) -> Iterator[str]:
-    while path := posixpath.dirname(path):
-        yield path

@@ -250,7 +250,7 @@ def _library_cache(host: Host, changed: list[str]) -> Iterator[RunTrigger]:
     deployment. ld.so(8) looks into the cache first and then into its default directories, and passes over an entry
     whose file is missing: so a library in a default directory needs no cache, and a stale cache does no harm.
     """
-    libraries = [path for path in changed if _LIBRARY.fullmatch(path)]
+    libraries = [path for path in changed if ".so" in path and _LIBRARY.fullmatch(path)]
     if not libraries:
         return
     configured = {posixpath.normpath(line) for line in _configured_directories(host)}
