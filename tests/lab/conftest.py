@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.elevate.machine import Machine
+from tests.elevate.stack import machine_with_stack
 from tests.lab.host import UNDER_TEST, LabHost
 from tests.lab.recipe import Image, Layout, Recipe, made, missing_tools
 from tests.lacking import lacking
@@ -89,3 +91,19 @@ def host(request: pytest.FixtureRequest, boot: Callable[[Recipe], LabHost]) -> L
 def sources(host: LabHost) -> None:
     """Files to be installed."""
     host.sh("echo one >/tmp/one; echo two >/tmp/two; echo '#!/bin/sh' >/tmp/tool")
+
+
+@pytest.fixture(scope="module")
+def shared_machine(under_test: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """One machine with users and the tools that ask for passwords, for all tests of a module."""
+    if missing := Machine.missing():
+        lacking(f"not installed: {', '.join(missing)}")
+    with machine_with_stack(tmp_path_factory.mktemp("machine"), under_test) as machine:
+        yield machine
+
+
+@pytest.fixture
+def machine(shared_machine: Machine) -> Iterator[Machine]:
+    """The machine, as it was in the beginning."""
+    yield shared_machine
+    shared_machine.reset()

@@ -29,13 +29,6 @@ def shared_machine(under_test: Path, tmp_path_factory: pytest.TempPathFactory) -
         yield machine
 
 
-@pytest.fixture
-def machine(shared_machine: Machine) -> Iterator[Machine]:
-    """The machine, as it was in the beginning."""
-    yield shared_machine
-    shared_machine.reset()
-
-
 RACE = """
 import ctypes, os, threading, sys
 from ovlay.overlay import open_overlay

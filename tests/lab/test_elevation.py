@@ -8,17 +8,11 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.bkt.conftest import FAKE_CARGO
 from tests.elevate.machine import TARGET, Machine, Talk
-from tests.elevate.stack import machine_with_stack
-from tests.lacking import lacking
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 WAYS = ("sudo", "doas", "pkexec")
 HELPER = "/usr/libexec/ovlay-helper"
@@ -26,22 +20,6 @@ POLICY = "/usr/share/polkit-1/actions/org.ovlay.policy"
 _CHECKOUT = """cd ~/bootc
 printf '[package]\\nname = "bkt"\\nversion = "0.1.0"\\n' >bkt/Cargo.toml
 echo 'fn main() {}' >bkt/src/main.rs"""
-
-
-@pytest.fixture(scope="module")
-def shared_machine(under_test: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    """One machine for all of these tests."""
-    if missing := Machine.missing():
-        lacking(f"not installed: {', '.join(missing)}")
-    with machine_with_stack(tmp_path_factory.mktemp("machine"), under_test) as machine:
-        yield machine
-
-
-@pytest.fixture
-def machine(shared_machine: Machine) -> Iterator[Machine]:
-    """The machine, as it was in the beginning."""
-    yield shared_machine
-    shared_machine.reset()
 
 
 # --- one prompt ------------------------------------------------------------------------------------------------------

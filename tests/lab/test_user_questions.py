@@ -3,35 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.elevate.machine import TARGET, Machine
-from tests.elevate.stack import COMMAND, MANIFEST, machine_with_stack
-from tests.lacking import lacking
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+from tests.elevate.stack import COMMAND, MANIFEST
 
 WAYS = ("sudo", "doas", "pkexec")
-
-
-@pytest.fixture(scope="module")
-def shared_machine(under_test: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    """One machine for all of these tests."""
-    if missing := Machine.missing():
-        lacking(f"not installed: {', '.join(missing)}")
-    with machine_with_stack(tmp_path_factory.mktemp("machine"), under_test) as machine:
-        yield machine
-
-
-@pytest.fixture
-def machine(shared_machine: Machine) -> Iterator[Machine]:
-    """The machine, as it was in the beginning."""
-    yield shared_machine
-    shared_machine.reset()
 
 
 def test_where_all_is_as_declared_nothing_is_asked(machine: Machine) -> None:
