@@ -1,11 +1,10 @@
-"""Answers on the wire: named tuples and dataclasses as lists of their fields, and back by what their types say."""
+"""Answers on the wire: named tuples as lists of their fields, and back by what their types say."""
 
 from __future__ import annotations
 
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import Any
 
@@ -22,8 +21,6 @@ def pack(value: Any) -> Any:
         return value.decode("latin-1")
     if isinstance(value, Mapping):
         return {str(key): pack(item) for key, item in value.items()}
-    if is_dataclass(value):
-        return [pack(getattr(value, field.name)) for field in fields(value)]
     return [pack(item) for item in value]
 
 
@@ -62,5 +59,4 @@ def _hints(kind: Any) -> dict[str, Any]:
 
     known = {"Mapping": Mapping, "Sequence": Sequence, "Item": Item, "FileUse": FileUse}
     hints = typing.get_type_hints(kind, localns={**vars(document), **vars(change), **vars(receipts), **known})
-    names = getattr(kind, "_fields", None) or [field.name for field in fields(kind)]
-    return {name: hints[name] for name in names}
+    return {name: hints[name] for name in kind._fields}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import posixpath
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ovlay.errors import InvalidInput, NotPermitted
@@ -62,7 +61,7 @@ def declare(
             f"{', '.join(declared.manifests)} is for {declared.target}, and not for {backend.target}",
             remedy=f"say --target {declared.target}",
         )
-    return replace(declared, read=begun)
+    return declared._replace(read=begun)
 
 
 def _asks_the_base(manifest: Manifest) -> bool:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 from ovlay.errors import InvalidInput
 
@@ -34,8 +34,7 @@ class Kind(StrEnum):
     ABSENT = "absent"
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """Where something was declared: the manifest's file, its name, and the line (0 where it is the whole file).
 
     ``named`` is whether the caller named the file, and so vouches for it and its sources. What was only found, root
@@ -51,8 +50,7 @@ class Origin:
         return f"{self.file}:{self.line}" if self.line else self.file
 
 
-@dataclass(frozen=True, slots=True)
-class When:
+class When(NamedTuple):
     """What must hold on a host for an entry, or a manifest, to count; an empty one always holds.
 
     ``image`` and ``checksum`` are globs on the booted image, of which one must fit; ``os_release`` has for each key of
@@ -61,13 +59,12 @@ class When:
 
     image: tuple[str, ...] = ()
     checksum: tuple[str, ...] = ()
-    os_release: Mapping[str, str] = field(default_factory=dict)
+    os_release: Mapping[str, str] = MappingProxyType({})
     missing: tuple[str, ...] = ()
     present: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One thing that is to be so.
 
     ``path`` is absolute and normalised. ``source`` is an absolute path; a file has either it or ``text``. ``mode`` of
@@ -90,11 +87,10 @@ class Entry:
     label: str | None = None
     replaces: str | None = None
     exclude: tuple[str, ...] = ()
-    when: When = field(default_factory=When)
+    when: When = When()
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(NamedTuple):
     """One file: its entries in their order, the target, and the mode of the overlay that it asks for.
 
     ``file`` is its absolute path as it was named or found, ``named`` as in `Origin`.
@@ -105,7 +101,7 @@ class Manifest:
     target: str
     entries: tuple[Entry, ...]
     mode: Mode | None = None
-    when: When = field(default_factory=When)
+    when: When = When()
     named: bool = True
 
     @property
@@ -114,8 +110,7 @@ class Manifest:
         return Origin(self.file, self.name, 0, self.named)
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """One mistake in a manifest: the file, the line from 1 (0 where it is the whole file), the key, what is wrong."""
 
     file: str
@@ -148,8 +143,7 @@ class InvalidManifest(InvalidInput):
         return f"{mistakes} in {'1 manifest' if files == 1 else f'{files} manifests'}"
 
 
-@dataclass(frozen=True, slots=True)
-class Retired:
+class Retired(NamedTuple):
     """An entry, or a whole manifest, whose condition does not hold here; ``reason`` says which."""
 
     origin: Origin
@@ -157,8 +151,7 @@ class Retired:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Declared:
+class Declared(NamedTuple):
     """What all manifests together say for this host: one entry for each path, the last one that counts.
 
     ``mode`` is that of the last manifest that names one. ``manifests`` are the files that were read. ``items`` are what

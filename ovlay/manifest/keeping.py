@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import posixpath
 import stat
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ovlay.plan.capturing import KeepSource, sources_folder
@@ -59,7 +58,7 @@ class Keeper:
             self._steps.append(KeepSource(self._target, path, self._manifest, name, entry.sha256))
         self._files[name] = entry.sha256
         self._folders |= set(_folders(name))
-        return replace(entry, source=posixpath.join(self._top, name))
+        return entry._replace(source=posixpath.join(self._top, name))
 
     def _names(self, entry: Entry, sha256: str) -> Iterator[str]:
         old = self._old.get(entry.path)

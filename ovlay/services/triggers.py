@@ -210,9 +210,9 @@ def _absolute(target: str, paths: Iterable[str]) -> list[str]:
 
 
 def _by_class(host: Host, changed: list[str]) -> Iterator[RunTrigger]:
-    from ovlay.plan.triggering import RunTrigger
-
     for kind, where, paths in _grouped(changed):
+        from ovlay.plan.triggering import RunTrigger
+
         tool = _tool(host, kind.argv[0])
         if tool is None or (kind.argv[0] == "systemd-hwdb" and host.exists(_HWDB_OF_ETC)):
             continue

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -91,7 +90,7 @@ def test_what_is_new_comes_at_the_end_and_all_else_stays() -> None:
 
 
 def test_an_entry_takes_the_place_of_the_one_with_its_path_and_keeps_its_condition() -> None:
-    text = written(replace(FILE, replaces=None))
+    text = written(FILE._replace(replaces=None))
     head, tail = WRITTEN.index("[[file]]"), WRITTEN.index("\n\n# and its name")
     assert text[:head] == WRITTEN[:head]
     assert text.endswith(WRITTEN[tail:])
@@ -108,7 +107,7 @@ def test_an_entry_takes_the_place_of_the_one_with_its_path_and_keeps_its_conditi
 
 
 def test_a_condition_with_a_header_goes_with_an_entry_of_another_kind() -> None:
-    text = written(replace(GONE, path="/usr/bin/l"))
+    text = written(GONE._replace(path="/usr/bin/l"))
     document = tomllib.loads(text)
     when = {"image": ["one", "two"]}
     assert document["absent"] == [{"path": "/usr/bin/l", "replaces": "1" * 64, "when": when}]
@@ -118,7 +117,7 @@ def test_a_condition_with_a_header_goes_with_an_entry_of_another_kind() -> None:
 
 def test_what_says_the_same_stays_as_it_is_written() -> None:
     text = WRITTEN.replace('to = "a"', 'to   =  "a"  # really')
-    assert written(replace(LINK, owner=None, group=None, label=None), into=text) == text
+    assert written(LINK._replace(owner=None, group=None, label=None), into=text) == text
 
 
 def test_what_is_taken_out_leaves_all_else() -> None:
@@ -145,8 +144,8 @@ def test_an_entry_in_two_places_cannot_be_taken_out() -> None:
     with pytest.raises(InvalidInput, match=r"/d/m.toml:1: the entry of /usr/a is in several places"):
         written(into=text, without=("/usr/a",))
     with pytest.raises(InvalidInput, match="in several places"):
-        written(replace(GONE, path="/usr/a"), into=text)
-    assert tomllib.loads(written(replace(FILE, path="/usr/a"), into=text))["file"][0]["when"] == {"image": "x"}
+        written(GONE._replace(path="/usr/a"), into=text)
+    assert tomllib.loads(written(FILE._replace(path="/usr/a"), into=text))["file"][0]["when"] == {"image": "x"}
 
 
 NAMES = st.sampled_from(["/usr/a", "/usr/b", "/usr/c d", '/usr/"', "/usr/#"])
