@@ -89,9 +89,15 @@ class _Work:
         """The comparison of these items, and of what was placed and is none of them any more."""
         items = self._in_their_places(wanted.items)
         self._demand_sums(items.values())
-        findings = [self._judge.item(items[path], base=base) for path in sorted(items)]
         needed = _directories_of(path for path, item in items.items() if item.kind is not Kind.ABSENT)
-        findings += self._leftovers(items, needed)
+        findings = list(self._leftovers(items, needed))
+        returning = self._sides.now.returning
+        returning |= {f.path for f in findings if f.state is State.LEFTOVER and f.there == "directory"}
+        for path in sorted(items):
+            finding = self._judge.item(items[path], base=base)
+            if finding.covered and finding.state is not State.CONFLICT:
+                returning.add(path)
+            findings.append(finding)
         missing = self._missing(sorted(needed - items.keys()))
         findings = list(self._not_through_files(findings, items))
         if base and self._status.overlay is not None:

@@ -42,6 +42,7 @@ class Finding(NamedTuple):
 
     ``there`` is the type of what the target shows (see `ovlay.changes.change.type_word`), of what is left over that of
     what the base has; None for nothing. With ``only_attributes`` the content, of which ``sha256`` is known, is right.
+    What is ``covered`` is a directory of the base that is hidden, and comes back with what is in it.
     """
 
     path: str

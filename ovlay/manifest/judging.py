@@ -55,8 +55,7 @@ class Judge:
             self._settle(item, now, receipt)
             if base and (item.given or now is None) and self._sides.is_base(path):
                 return Finding(path, State.GRADUATED, item, detail="the base has it by itself", receipt=receipt)
-            covered = item.kind is Kind.ABSENT and self._sides.now.folder(path) is None and self._is_in_base(path)
-            return Finding(path, State.AS_DECLARED, item, receipt=receipt, covered=covered)
+            return Finding(path, State.AS_DECLARED, item, receipt=receipt)
         state = State.MISSING if now is None else State.DIFFERS
         if receipt is not None and self._is_placed(receipt, now):
             return self._ready(item, now, receipt, state, "it is declared otherwise now")
@@ -119,7 +118,7 @@ class Judge:
         """What is to be made so; where the content is right, only its attributes."""
         there = None if now is None else type_word(now.st_mode)
         right, sha256 = False, None
-        if item.kind is Kind.DIRECTORY and there != "directory" and self._is_in_base(item.path, stat.S_IFDIR):
+        if item.kind is Kind.DIRECTORY and there != "directory" and self._is_directory_of_base(item.path):
             return Finding(item.path, state, item, None, detail, receipt, base, there=there, covered=True)
         if now is not None and item.kind is Kind.DIRECTORY:
             right = stat.S_ISDIR(now.st_mode)
@@ -130,10 +129,9 @@ class Judge:
             item.path, state, item, None, detail, receipt, base, there=there, sha256=sha256, only_attributes=right
         )
 
-    def _is_in_base(self, path: str, kind: int | None = None) -> bool:
-        """Whether the base has something at a path, and of this type."""
+    def _is_directory_of_base(self, path: str) -> bool:
         was = self._sides.base.look(path)
-        return was is not None and kind in (None, stat.S_IFMT(was.st_mode))
+        return was is not None and stat.S_ISDIR(was.st_mode)
 
     def _over_base(self, item: Item, now: os.stat_result | None, state: State) -> Finding:
         """Nobody was here yet: the base must be what the entry was made for."""

@@ -20,9 +20,12 @@ from ovlay.files.copying import is_whiteout
 from ovlay.files.destination import opened_parent
 from ovlay.files.label import read_label
 from ovlay.files.source import content_of
+from ovlay.manifest.items import is_within
 from ovlay.receipts import NOTHING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ovlay.backend import Backend
     from ovlay.kernel import Mount, Views
 
@@ -110,6 +113,24 @@ class Side:
         return folder
 
 
+class Shown(Side):
+    """What the target shows; of each directory of the base that is going to come back, what the base has in it."""
+
+    def __init__(self, root: int, target: str, base: Callable[[], Side]) -> None:
+        super().__init__(root, target)
+        self._base = base
+        self.returning: set[str] = set()
+
+    def folder(self, path: str) -> int | None:
+        """As of any side."""
+        found = super().folder(path)
+        return self._base().folder(path) if found is None and self.is_coming_back(path) else found
+
+    def is_coming_back(self, path: str) -> bool:
+        """Whether it is in a directory that is going to come back."""
+        return bool(self.returning) and is_within(path, self.returning)
+
+
 class Sides:
     """What the target shows (``now``), and what lies beneath it; closed with ``close``.
 
@@ -123,7 +144,7 @@ class Sides:
         self._open = contextlib.ExitStack()
         root = os.open(backend.host.path(backend.target), _DIRECTORY)
         self._open.callback(os.close, root)
-        self.now = Side(root, backend.target)
+        self.now = Shown(root, backend.target, lambda: self.base)
         self._open.callback(self.now.close)
         self._views: Views | None = None
         self._pair: tuple[Side, Side] | None = None
@@ -154,7 +175,7 @@ class Sides:
 
     def is_base(self, path: str) -> bool:
         """Whether the target has at this path what the base has; of directories only their own attributes count."""
-        if self._mount is None:
+        if self._mount is None or self.now.is_coming_back(path):
             return True
         merged, lower = self._sides()
         now, was = merged.look(path), lower.look(path)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from ovlay.manifest.document import Kind
 from ovlay.manifest.finding import State
-from ovlay.manifest.items import is_within
 from ovlay.plan.linking import PlaceLink
 from ovlay.plan.placing import PlaceFile
 from ovlay.plan.removing import RemovePath, RemoveStrays
@@ -47,15 +46,10 @@ class Steps:
         if comparison.strays:
             steps.append(RemoveStrays(target, mount, comparison.strays, durable))
         steps += self._taken_back(back)
-        returning = {finding.path for finding in back if finding.there == "directory"}
         for finding, state in wanted:
-            item = finding.item
-            comes_back = finding.covered and state is State.AS_DECLARED and is_within(finding.path, returning)
-            if item is not None and (state in _OPEN or comes_back):
+            if state in _OPEN and finding.item is not None:
                 self.touched.append(finding.path)
-                steps += self._made_so(finding, item)
-                if finding.covered and item.kind is Kind.DIRECTORY:
-                    returning.add(finding.path)
+                steps += self._made_so(finding, finding.item)
         return tuple(steps)
 
     def _state(self, finding: Finding) -> State:

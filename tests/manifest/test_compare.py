@@ -193,3 +193,26 @@ def test_what_graduated_and_what_is_unmanaged(case: Case) -> None:
     found = compare(case.overlay.backend, declare(case.overlay.backend, [case.manifest]), base=True)
     states = {finding.path: finding.state for finding in found.findings}
     assert states == {"bin/old": State.GRADUATED, "bin/mine": State.UNMANAGED, "bin/tool": State.MISSING}
+
+
+def test_what_comes_back_with_its_directory_is_what_an_entry_replaces(case: Case) -> None:
+    """One apply gives a directory of the base back and puts a file into it: the base was not without it."""
+    case.says('file path = "/usr/lib/deep"; text = "mine"; replaces = "directory"')
+    case.apply()
+    case.says('file path = "/usr/lib/deep/file"; text = "mine"')
+    (finding,) = case.compared().of(State.DIFFERS)
+    assert finding.base == hashlib.sha256(b"deep\n").hexdigest()
+    assert not case.apply().conflicts
+    assert case.at("lib/deep/file").read_text() == "mine"
+    case.overlay.unmount()
+    assert not case.apply().conflicts
+    assert case.at("lib/deep/file").read_text() == "mine"
+
+
+@pytest.mark.parametrize("kind", ["directory", "symlink"])
+def test_of_another_kind_than_what_comes_back_with_its_directory(case: Case, kind: str) -> None:
+    case.says('absent path = "/usr/lib/deep"')
+    case.apply(force=True)
+    case.says(f'{kind} path = "/usr/lib/deep/file"' + ('; to = "old"' if kind == "symlink" else ""))
+    assert not case.apply().conflicts
+    assert case.states() == {}

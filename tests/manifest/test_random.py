@@ -48,6 +48,9 @@ DEEP = 'file path = "/usr/lib/deep"; text = "a file in the place of a directory"
 @example([('absent path = "/usr/lib/deep"',), ('directory path = "/usr/lib/deep"; mode = "0700"',)], [])
 @example([('file path = "/usr/share/y/z"; text = "one"',), ('absent path = "/usr/share/y/z"',)], [])
 @example([(DEEP,), ('directory path = "/usr/lib/deep"', 'absent path = "/usr/lib/deep/file"')], [])
+@example([('file path = "/usr/lib/deep"; text = ""',), ('directory path = "/usr/lib/deep/file"',)], [])
+@example([('file path = "/usr/lib/deep"; text = ""',), ('file path = "/usr/lib/deep/file"; text = "old"',)], [])
+@example([('absent path = "/usr/lib/deep"',), ('symlink path = "/usr/lib/deep/file"; to = "old"',)], [])
 def test_any_sequence(said: list[tuple[str, ...]], edited: list[str]) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         case = Case(Path(scratch))
