@@ -169,7 +169,7 @@ def prepare(
     else:
         _demand_uncovered(status)
         durable = is_durable(status)
-    comparison = compare(backend, declared, bare=bool(first), readings=readings)
+    comparison = compare(backend, declared, bare=bool(first), force=force, readings=readings)
     mount_id = 0 if status.overlay is None else status.overlay.mount_id
     work = Steps(backend.host, backend.target, mount_id, durable=durable, force=force)
     steps = work.of(comparison)

@@ -38,12 +38,14 @@ def compare(
     *,
     base: bool = False,
     bare: bool = False,
+    force: bool = False,
     readings: Readings | None = None,
 ) -> Comparison:
     """How everything that is declared, or was placed for a manifest, stands.
 
     With ``base`` the base is asked about each path, so that what graduated is told, and what is unmanaged is listed.
-    With ``bare`` there need not be an overlay: then nothing differs from the base.
+    With ``bare`` there need not be an overlay: then nothing differs from the base. With ``force`` what is in conflict
+    is going to be taken: what is in the way of something else goes, and a directory of the base that it hides is back.
 
     Raises `NotActive` where there is no overlay, `InvalidManifest` for sources that cannot be used, `NotPermitted`
     where this process may not look beneath the overlay and has to, `StateForbids` for a path that leads out of it.
@@ -53,7 +55,7 @@ def compare(
         raise NotActive(f"there is no overlay on {backend.target}", remedy="`ovlay apply --enable` puts one there")
     known = declared.items
     wanted = expand(backend.host, declared) if known is None else Expanded(known, None)
-    work = _Work(backend, status, declared, readings or Readings())
+    work = _Work(backend, status, declared, readings or Readings(), force=force)
     try:
         return work.compared(wanted, base=base)
     except PermissionError as error:
@@ -71,8 +73,11 @@ def compare(
 class _Work:
     """One comparison, with all that is open meanwhile."""
 
-    def __init__(self, backend: Backend, status: Status, declared: Declared, readings: Readings) -> None:
+    def __init__(
+        self, backend: Backend, status: Status, declared: Declared, readings: Readings, *, force: bool
+    ) -> None:
         self._backend = backend
+        self._force = force
         self._host = backend.host
         self._status = status
         self._declared = declared
@@ -92,10 +97,10 @@ class _Work:
         needed = _directories_of(path for path, item in items.items() if item.kind is not Kind.ABSENT)
         findings = list(self._leftovers(items, needed))
         returning = self._sides.now.returning
-        returning |= {f.path for f in findings if f.state is State.LEFTOVER and f.there == "directory"}
+        returning |= {f.path for f in findings if self._goes(f) and f.there == "directory"}
         for path in sorted(items):
             finding = self._judge.item(items[path], base=base)
-            if finding.covered and finding.state is not State.CONFLICT:
+            if finding.covered and (finding.conflict is None or self._force):
                 returning.add(path)
             findings.append(finding)
         missing = self._missing(sorted(needed - items.keys()))
@@ -193,7 +198,7 @@ class _Work:
 
     def _not_through_files(self, findings: Sequence[Finding], items: dict[str, Item]) -> Iterator[Finding]:
         """The findings, with a conflict where something on the way is no directory, and stays."""
-        going = {finding.path for finding in findings if finding.state is State.LEFTOVER}
+        going = {finding.path for finding in findings if self._goes(finding)}
         kept = {finding.path for finding in findings if finding.item is not None and finding.conflict is not None}
         known: dict[str, str | None] = {"": None}
 
@@ -201,8 +206,10 @@ class _Work:
             if folder not in known:
                 way = obstacle(folder.rpartition("/")[0])
                 found = None if way is not None else self._sides.now.look(folder)
-                is_way = found is not None and not stat.S_ISDIR(found.st_mode) and not stat.S_ISLNK(found.st_mode)
-                stays = is_way and folder not in going and (folder not in items or folder in kept)
+                is_link = found is not None and stat.S_ISLNK(found.st_mode)
+                is_way = is_link or (found is not None and stat.S_ISDIR(found.st_mode))
+                goes = folder in going or (folder in items and folder not in kept)
+                stays = folder in kept if found is None else not is_way and not goes
                 known[folder] = folder if stays else way
             return known[folder]
 
@@ -218,6 +225,10 @@ class _Work:
             # What is declared to be a directory itself is made one by force.
             forced = State.MISSING if way in kept else None
             yield finding._replace(state=State.CONFLICT, conflict=ConflictKind.IN_THE_WAY, detail=detail, forced=forced)
+
+    def _goes(self, finding: Finding) -> bool:
+        """Whether it is taken back."""
+        return State.LEFTOVER in (finding.state, finding.forced if self._force else None)
 
     def _is_covered(self, receipt: Receipt) -> bool:
         """Whether these manifests decide about it: one of them placed it, or one that is not there any more."""
