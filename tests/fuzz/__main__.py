@@ -129,7 +129,9 @@ def minimise(name: str, folder: Path, *, largest: int, most: int) -> None:
                 shutil.copy(path, small)
         options = ["-merge=1", f"-max_len={_LONGEST}", str(kept), str(seeds), str(small)]
         command = [sys.executable, "-m", "tests.fuzz.campaign", name, scratch, *options]
-        subprocess.run(command, capture_output=True, check=True)
+        done = subprocess.run(command, capture_output=True, check=True, errors="replace")
+        if not any(kept.iterdir()):
+            raise SystemExit(f"{name}: the inputs could not be merged:\n{done.stderr[-4000:]}")
         for path in sorted(kept.iterdir(), key=lambda path: path.stat().st_size)[:most]:
             if not any(path.read_bytes() == seed.read_bytes() for seed in seeds.iterdir()):
                 shutil.copy(path, seeds / path.name[:12])

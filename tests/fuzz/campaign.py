@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import shlex
 import sys
 import traceback
 from pathlib import Path
@@ -56,7 +57,9 @@ def main(words: list[str]) -> None:
         except Exception as error:  # whatever is not documented
             crashes.add(data, error)
 
-    atheris.Setup([sys.argv[0], *options], run)
+    # To merge, libFuzzer starts itself anew, and gives its first word and the others to a shell.
+    itself = shlex.join([sys.executable, "-m", "tests.fuzz.campaign", name, folder])
+    atheris.Setup([itself, *options], run)
     atheris.Fuzz()
 
 
