@@ -53,7 +53,7 @@ def record_bases(host: Host, target: str, placed: Mapping[str, Receipt | None]) 
         if receipt is None:
             now.pop(path, None)
         elif receipt.base is not None and receipt.manifest is not None:
-            now[path] = Seen(receipt.base, receipt.sha256 or wanted_of(receipt))
+            now[path] = Seen(receipt.base, wanted_of(receipt))
     if now == known:
         return
     path = bases_path(host, target)

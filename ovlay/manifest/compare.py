@@ -206,10 +206,9 @@ class _Work:
             if folder not in known:
                 way = obstacle(folder.rpartition("/")[0])
                 found = None if way is not None else self._sides.now.look(folder)
-                is_link = found is not None and stat.S_ISLNK(found.st_mode)
-                is_way = is_link or (found is not None and stat.S_ISDIR(found.st_mode))
+                leads = found is not None and (stat.S_ISDIR(found.st_mode) or stat.S_ISLNK(found.st_mode))
                 goes = folder in going or (folder in items and folder not in kept)
-                stays = folder in kept if found is None else not is_way and not goes
+                stays = folder in kept if found is None else not (leads or goes)
                 known[folder] = folder if stays else way
             return known[folder]
 

@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from tests.fuzz.campaign import campaign
 from tests.fuzz.targets import TARGETS
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def _round(name: str, crashes: Path, words: Path, corpus: Path, seconds: float) 
         "-print_final_stats=1",
     ]
     seeds = [str(path) for path in (CORPUS / name,) if path.is_dir()]
-    command = [sys.executable, "-m", "tests.fuzz.campaign", name, str(crashes), *options, str(corpus), *seeds]
+    command = [*campaign(name, crashes), *options, str(corpus), *seeds]
     done = subprocess.run(command, capture_output=True, check=False, errors="replace")
     said = done.stderr
     counts = re.findall(r"^stat::number_of_executed_units:\s*(\d+)", said, re.MULTILINE)
@@ -128,7 +129,7 @@ def minimise(name: str, folder: Path, *, largest: int, most: int) -> None:
             if path.stat().st_size <= largest:
                 shutil.copy(path, small)
         options = ["-merge=1", f"-max_len={_LONGEST}", str(kept), str(seeds), str(small)]
-        command = [sys.executable, "-m", "tests.fuzz.campaign", name, scratch, *options]
+        command = [*campaign(name, scratch), *options]
         done = subprocess.run(command, capture_output=True, check=True, errors="replace")
         if not any(kept.iterdir()):
             raise SystemExit(f"{name}: the inputs could not be merged:\n{done.stderr[-4000:]}")

@@ -17,6 +17,11 @@ from pathlib import Path
 from typing import Any
 
 
+def campaign(name: str, folder: str | Path) -> list[str]:
+    """The command of a campaign, to which libFuzzer's options and the directories of inputs are added."""
+    return [sys.executable, "-m", "tests.fuzz.campaign", name, str(folder)]
+
+
 class Crashes:
     """What was found, one for each place that raised: the input in a file, and the traceback beside it."""
 
@@ -58,8 +63,7 @@ def main(words: list[str]) -> None:
             crashes.add(data, error)
 
     # To merge, libFuzzer starts itself anew, and gives its first word and the others to a shell.
-    itself = shlex.join([sys.executable, "-m", "tests.fuzz.campaign", name, folder])
-    atheris.Setup([itself, *options], run)
+    atheris.Setup([shlex.join(campaign(name, folder)), *options], run)
     atheris.Fuzz()
 
 

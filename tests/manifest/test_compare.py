@@ -10,22 +10,12 @@ import pytest
 from ovlay.manifest.compare import compare
 from ovlay.manifest.declaring import declare
 from ovlay.manifest.finding import ConflictKind, State
-from tests.manifest.case import Case
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from tests.manifest.case import Case
 
 TOOL = 'file path = "/usr/bin/tool"; text = "tool"'
 OLD = 'file path = "/usr/bin/old"; text = "new"'
-
-
-@pytest.fixture
-def case(tmp_path: Path) -> Iterator[Case]:
-    case = Case(tmp_path)
-    with case.host:
-        case.overlay.enable()
-        yield case
 
 
 def kept(case: Case, kind: ConflictKind, path: str, text: str | None) -> None:

@@ -6,11 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.manifest.case import Case
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from tests.manifest.case import Case
 
 # The first is where the base has a directory with a file in it, the second where it has nothing.
 FIRST = {
@@ -26,14 +23,6 @@ THEN = (
     ('symlink path = "/usr/{}/file"; to = "x"',),
     ('directory path = "/usr/{}/file"',),
 )
-
-
-@pytest.fixture
-def case(tmp_path: Path) -> Iterator[Case]:
-    case = Case(tmp_path)
-    with case.host:
-        case.overlay.enable()
-        yield case
 
 
 @pytest.mark.parametrize("then", THEN)
