@@ -104,7 +104,7 @@ class AnomalyKind(StrEnum):
     HIDDEN_BY_SYSEXT = "hidden-by-sysext"  # a merged system extension lies over the overlay
     HIDES_SYSEXT = "hides-sysext"  # the overlay hides a merged system extension
     UNREACHABLE_UPPER = "unreachable-upper"  # no path leads to the upper directory
-    LEFTOVER_UPPER = "leftover-upper"  # the upper of an earlier boot is still on the disk
+    LEFTOVER_UPPER = "leftover-upper"  # the upper of an overlay that is gone is still there
     HELD_AFTER_UNMOUNT = "held-after-unmount"  # unmounted lazily; somebody still uses the old view
     WRITABLE_SUPERBLOCK = "writable-superblock"  # the mount is read-only, its filesystem is not
     WRITABLE_DEPLOYMENT = "writable-deployment"  # /usr is the image itself, and writable

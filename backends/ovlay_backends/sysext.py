@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ovlay.backend import Backend
 from ovlay.errors import StateForbids, Unsupported
-from ovlay.model import Access, Mode, Owner, Persistence, Probe
+from ovlay.model import Access, Anomaly, AnomalyKind, Mode, Owner, Persistence, Probe
 from ovlay.survey import image_is_read_only, plain_base
 
 if TYPE_CHECKING:
@@ -98,6 +98,15 @@ class SysextBackend(Backend):
     def base(self) -> Base | None:
         return plain_base(self.host, "directory")
 
+    def anomalies(self, overlay: Layer | None) -> Iterable[Anomaly]:
+        if overlay is None and self._was_unmerged():
+            yield Anomaly(
+                AnomalyKind.LEFTOVER_UPPER,
+                f"somebody took the overlay on {self.target} away (systemd-sysext unmerge): what was in it is in memory "
+                f"still, at {MUTABLE}{self.target}",
+                "copy from there what is needed; `ovlay unmount` removes it, and `ovlay enable` begins anew",
+            )
+
     def ask_tool(self) -> str | None:
         merged = parse_sysext_status(self.output_of("systemd-sysext", "status", "--json=short") or "", self.target)
         if merged is None:
@@ -108,7 +117,7 @@ class SysextBackend(Backend):
 
     def plan_enable(self, mode: Mode) -> Plan:
         from ovlay.plan.plan import Plan
-        from ovlay.plan.steps import AddExtension, MountTmpfs, MountWithTool
+        from ovlay.plan.steps import AddExtension, MountTmpfs, MountWithTool, UnmountTmpfs
         from ovlay.uppers import tmpfs_size
 
         self.demand_mode(mode)
@@ -126,13 +135,17 @@ class SysextBackend(Backend):
         steps: list[Step] = []
         if not self.host.exists(EXTENSION):
             steps.append(AddExtension(EXTENSION))
+        warnings = ["all changes are gone after a reboot", "until then they take memory"]
         if not self._has_tmpfs():
             self._refuse_used_place()
             steps.append(MountTmpfs(MUTABLE, tmpfs_size(self.host)))
+        elif self._was_unmerged():
+            # An unmerge is always lazy: who uses that view writes to this upper, which is no other overlay's then.
+            steps += (UnmountTmpfs(MUTABLE), MountTmpfs(MUTABLE, tmpfs_size(self.host)))
+            warnings.append(self._lost())
         verb = "refresh" if status.stack and status.stack[-1].owner is Owner.SYSEXT else "merge"
         steps.append(MountWithTool(self._command(verb, "--mutable=yes"), self.target, mode.access, ()))
-        warnings = ("all changes are gone after a reboot", "until then they take memory")
-        return Plan(tuple(steps), warnings=warnings)
+        return Plan(tuple(steps), warnings=tuple(warnings))
 
     def plan_unmount(self, *, lazy: bool) -> Plan:
         from ovlay.plan.plan import Plan
@@ -144,12 +157,12 @@ class SysextBackend(Backend):
             return self.plan_plain_unmount(status, lazy=lazy)
         # After somebody else's refresh the merge is read-only, and ours all the same: our extension is in it.
         ours = status.overlay or (top if top is not None and "ovlay" in merged_extensions(top) else None)
+        steps: list[Step] = [RemoveExtension(EXTENSION)] if self.host.exists(EXTENSION) else []
+        if ours is None and self._was_unmerged():
+            return Plan((*steps, UnmountTmpfs(MUTABLE)), warnings=(self._lost(),))
         if ours is None:
             return Plan(reason=f"no overlay is on {self.target}")
         self.refuse_covered(status)
-        steps: list[Step] = []
-        if self.host.exists(EXTENSION):
-            steps.append(RemoveExtension(EXTENSION))
         others = [name for name in merged_extensions(ours) if name != "ovlay"]
         words = self._command("refresh", "--mutable=no") if others else self._command("unmerge")
         steps.append(UnmountWithTool(words, self.target, ours.mount_id, lazy))
@@ -172,6 +185,13 @@ class SysextBackend(Backend):
         """Whether ovlay's tmpfs is where systemd-sysext looks for an upper."""
         mounts = self.host.mounts_at(MUTABLE)
         return bool(mounts) and (mounts[-1].fstype, mounts[-1].source) == ("tmpfs", "ovlay")
+
+    def _was_unmerged(self) -> bool:
+        """Whether somebody took our merge away with systemd-sysext, which leaves the tmpfs with the upper."""
+        return self._has_tmpfs() and not any(mount.source == "sysext" for mount in self.host.mounts_at(self.target))
+
+    def _lost(self) -> str:
+        return f"all changes in the overlay that somebody took away from {self.target} are lost"
 
     def _command(self, verb: str, *options: str) -> tuple[str, ...]:
         env, tool = self.host.find_tool("env"), self.host.find_tool("systemd-sysext")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ovlay.changes.compare import compare
+from ovlay.model import AnomalyKind
 from ovlay.overlay import Overlay, open_overlay
 from ovlay.testing.contract import BackendContract
 from ovlay.testing.scripted_sysext import sysext_host
@@ -77,6 +78,39 @@ def test_what_is_written_survives_a_refresh_by_somebody_else(host: ScriptedHost,
     assert overlay.status().active
     assert (tmp_path / "host/usr/bin/mine").read_text() == "mine"
     assert (tmp_path / "host/usr/share/ovtest/hello").read_text() == "hi\n"
+
+
+def unmerged_by_somebody(host: ScriptedHost) -> Overlay:
+    """An overlay with a change in it, that somebody took away with systemd-sysext."""
+    overlay = open_overlay("sysext", host=host)
+    overlay.enable()
+    host.add_file("/usr/bin/mine", "mine")
+    host.run(["/usr/bin/systemd-sysext", "unmerge"])
+    status = overlay.status()
+    assert not status.active
+    assert [anomaly.kind for anomaly in status.anomalies] == [AnomalyKind.LEFTOVER_UPPER]
+    assert host.read("/var/lib/extensions.mutable/usr/bin/mine") == "mine"
+    return overlay
+
+
+def test_an_upper_is_not_used_again_after_an_unmerge_by_somebody_else(host: ScriptedHost) -> None:
+    """An unmerge is always lazy, and who uses the old view writes to its upper."""
+    overlay = unmerged_by_somebody(host)
+    assert "all changes in the overlay that somebody took away from /usr are lost" in overlay.enable().plan.warnings
+    assert overlay.status().active
+    assert not host.exists("/usr/bin/mine")
+    assert len(host.mounts_at("/var/lib/extensions.mutable")) == 1
+    overlay.unmount()
+    assert overlay.status().anomalies == ()
+
+
+def test_unmount_clears_up_after_an_unmerge_by_somebody_else(host: ScriptedHost) -> None:
+    overlay = unmerged_by_somebody(host)
+    assert overlay.unmount().changed
+    assert not host.mounts_at("/var/lib/extensions.mutable")
+    assert not host.exists("/run/extensions/ovlay")
+    assert overlay.status().anomalies == ()
+    assert not overlay.unmount().changed
 
 
 def test_extensions_that_were_merged_before_are_merged_afterwards(host: ScriptedHost, tmp_path: Path) -> None:

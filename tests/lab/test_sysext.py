@@ -36,6 +36,11 @@ def add_extension(host: LabHost) -> None:
     )
 
 
+def odd(host: LabHost) -> set[str]:
+    """The anomalies that the driver names."""
+    return {anomaly["kind"] for anomaly in state(host, "sysext")["anomalies"]}
+
+
 def test_the_four_verbs(host: LabHost) -> None:
     host.ovlay("enable", "--yes", "--backend", "sysext")
     assert host.stack()[-1] == "overlay sysext rw"
@@ -68,6 +73,21 @@ def test_a_refresh_by_somebody_else_keeps_the_work(host: LabHost) -> None:
     host.ovlay("unmount", "--yes", "--backend", "sysext")
     assert host.sh("cat /usr/share/ext; ls /usr/share/one 2>/dev/null || echo gone") == "ext\ngone\n"
     assert not host.writable()
+
+
+def test_an_unmerge_by_somebody_else(host: LabHost) -> None:
+    """Who still uses that view has its upper: the next overlay gets another one, and `unmount` clears up."""
+    for verb in ("enable", "unmount"):
+        host.ovlay("enable", "--yes", "--backend", "sysext")
+        host.sh("echo one >/usr/share/one; systemd-sysext unmerge")
+        assert not state(host, "sysext")["active"]
+        assert odd(host) == {"leftover-upper"}
+        assert host.sh("cat /var/lib/extensions.mutable/usr/share/one") == "one\n"
+        host.ovlay(verb, "--yes", "--backend", "sysext")
+        assert host.sh("ls /usr/share/one 2>/dev/null || echo gone") == "gone\n"
+        assert odd(host) == set()
+    assert host.sh("find /run/extensions /var/lib/extensions.mutable -mindepth 1 2>/dev/null || true") == ""
+    assert sealed(host)
 
 
 def test_an_extension_that_was_merged_before_stays(host: LabHost) -> None:
