@@ -102,8 +102,8 @@ class SysextBackend(Backend):
         if overlay is None and self._was_unmerged():
             yield Anomaly(
                 AnomalyKind.LEFTOVER_UPPER,
-                f"somebody took the overlay on {self.target} away (systemd-sysext unmerge): what was in it is in memory "
-                f"still, at {MUTABLE}{self.target}",
+                f"somebody took the overlay on {self.target} away (systemd-sysext unmerge): what was in it is still in "
+                f"memory, at {MUTABLE}{self.target}",
                 "copy from there what is needed; `ovlay unmount` removes it, and `ovlay enable` begins anew",
             )
 

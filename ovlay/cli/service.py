@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
-from ovlay.errors import InvalidInput
+from ovlay.errors import InvalidInput, NotPermitted
 
 if TYPE_CHECKING:
     import argparse
@@ -130,25 +131,13 @@ def _program(overlay: Overlay, options: Options, *, trusted: bool) -> Program:
 
     named: str | None = getattr(options, "program", None)
     host = overlay.host
-    program = running_program() if named is None else named_program(host, named)
+    program = running_program(own=not trusted) if named is None else named_program(host, named)
     elsewhere = named is None and host.root != "/"  # this program is not on that host, so nothing is known of it there
     if trusted and not elsewhere:
         demand_trusted(host, program)
-        demand_lasting(lambda path: _in_overlay(overlay, path), program, overlay.target)
+        with contextlib.suppress(NotPermitted):  # who may not look beneath the overlay leaves that to the helper
+            demand_lasting(overlay, program)
     return program
-
-
-def _in_overlay(overlay: Overlay, path: str) -> bool:
-    from ovlay.errors import NotPermitted, StateForbids
-    from ovlay.model import Persistence
-
-    status = overlay.status()
-    if not status.active or status.mode is None or status.mode.persistence is Persistence.PERSISTENT:
-        return False
-    try:
-        return bool(overlay.changes([path]).changes)
-    except (NotPermitted, StateForbids):
-        return False  # who may not look is refused when it is carried out
 
 
 # --- masks ---------------------------------------------------------------------------------------------------------
@@ -179,8 +168,7 @@ def _mask(overlay: Overlay, options: Options, terminal: Terminal) -> int:
 
 def _demand_sight(overlay: Overlay) -> None:
     """Raise `NotPermitted` where there may be masks that this process may not see."""
-    from ovlay.errors import NotPermitted
-    from ovlay.services.units import MASKED
+    from ovlay.services.unit_texts import MASKED
 
     if overlay.host.is_hidden(MASKED):
         raise NotPermitted("only root can see what is masked", remedy="run it as root, for instance with sudo")

@@ -236,14 +236,16 @@ def reason_to_refuse(path: str) -> str | None:
 
 def _service_install(overlay: Overlay, words: Words, confirm: Confirm) -> Outcome:
     """The program is looked at again, by what it is now and as root sees it."""
-    from ovlay.services.programs import Program, demand_trusted, named_program
+    from ovlay.services.programs import Program, demand_lasting, demand_trusted, named_program
     from ovlay.services.units import plan_installed
 
     host, argv = overlay.host, words.texts("argv")
     if not argv or not argv[0].startswith("/"):
         raise InvalidInput("service-install: no program is named")
     own = (*words.texts("own"), *named_program(host, argv[0]).files)
-    demand_trusted(host, Program(argv, (*words.texts("files"), *own), own))
+    program = Program(argv, (*words.texts("files"), *own), own)
+    demand_trusted(host, program)
+    demand_lasting(overlay, program)
     guard, block = words.flag("guard"), words.flag("block")
     return overlay.carry_out(lambda: plan_installed(host, argv, guard=guard, block=block), confirm=confirm)
 

@@ -139,7 +139,7 @@ class Questions:
     def masks(self) -> tuple[Mask, ...] | None:
         """See `ovlay.services.masks.find_masks`; None where they are for root alone to see."""
         from ovlay.services.masks import Mask, find_masks
-        from ovlay.services.units import MASKED
+        from ovlay.services.unit_texts import MASKED
 
         if not self._overlay.host.is_hidden(MASKED):
             return find_masks(self._overlay.host, self._overlay.backend.base())

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ovlay.errors import InvalidInput, Unsupported
 from ovlay.host import DATA_DIR
 from ovlay.model import as_json
-from ovlay.services.units import MASKED, SYSTEM_UNITS, applies_at_boot, is_unit, reload_units, settled
+from ovlay.services.unit_texts import MASKED
+from ovlay.services.units import SYSTEM_UNITS, is_unit, reload_units, settled, unmasks_at_boot
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,8 +28,9 @@ if TYPE_CHECKING:
 MASK = "50-ovlay-mask.conf"
 OVERRIDE = "50-ovlay-override.conf"
 
-_UNIT = re.compile(r"[A-Za-z0-9:_.@-]+\.(?:service|socket|timer|path|mount|automount|swap|target)")
-_CONDITION = re.compile(r"(?:Condition|Assert)[A-Za-z0-9]+=[^\n\0]*")
+_UNIT = re.compile(r"[A-Za-z0-9:_.@\\-]+\.(?:service|socket|timer|path|mount|automount|swap|target|slice)")
+_CONDITION = re.compile(r"(?:Condition|Assert)[A-Za-z0-9]+=(?:[^\n\r\0]*[^\n\r\0\\])?")
+"""A carriage return ends a line too, and a backslash at the end joins the next one to it: systemd.syntax(7)."""
 
 
 class Mask(NamedTuple):
@@ -78,7 +80,7 @@ def find_overrides(host: Host) -> tuple[Override, ...]:
         path = f"{SYSTEM_UNITS}/{folder}/{OVERRIDE}"
         text = host.read(path) if folder.endswith(".d") else None
         if text is not None:
-            lines = tuple(line for line in text.splitlines() if _CONDITION.fullmatch(line))
+            lines = tuple(line for line in text.split("\n") if _CONDITION.fullmatch(line))
             found.append(Override(folder.removesuffix(".d"), lines, path))
     return tuple(found)
 
@@ -117,7 +119,7 @@ def plan_mask(host: Host, units: Sequence[str], base: Base | None) -> Plan:
 def plan_mask_until_image(host: Host, units: Sequence[str], base: Base | None) -> Plan:
     """As `plan_mask`, with a word to who has nothing that takes the masks back at a boot of another image."""
     made = plan_mask(host, units, base)
-    if applies_at_boot(host):
+    if unmasks_at_boot(host):
         return made
     hint = "another image brings the unit back only with `ovlay service install`, or with --undo"
     return made._replace(warnings=(*made.warnings, hint))

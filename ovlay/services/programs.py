@@ -8,12 +8,14 @@ import stat
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
-from ovlay.errors import InvalidInput
+from ovlay.errors import InvalidInput, StateForbids
+from ovlay.model import Persistence
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from ovlay.host import Host
+    from ovlay.overlay import Overlay
 
 _VANISHING = ("/tmp", "/run", "/dev", "/proc")  # noqa: S108 (a unit must not name a program there)
 
@@ -29,16 +31,20 @@ class Program(NamedTuple):
     own: tuple[str, ...]
 
 
-def running_program() -> Program:
-    """The ovlay that runs now: its console script, or the interpreter where it was started as a module."""
+def running_program(*, own: bool = False) -> Program:
+    """The ovlay that runs now: its console script, or the interpreter where it was started as a module.
+
+    With ``own`` a user's own unit is to run it, for whom the packages of that user count too.
+    """
     script = os.path.abspath(sys.argv[0])
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     folders = [os.path.abspath(path) for path in sys.path if path and os.path.isdir(path)]
-    own: tuple[str, ...] = (sys.executable, os.path.realpath(sys.executable), package)
-    argv: tuple[str, ...] = (sys.executable, "-I", "-m", "ovlay")  # -I: not the working directory, nor the user's own
+    files: tuple[str, ...] = (sys.executable, os.path.realpath(sys.executable), package)
+    isolated = "-P" if own else "-I"  # not the working directory, and not what is a user's own
+    argv: tuple[str, ...] = (sys.executable, isolated, "-m", "ovlay")
     if os.path.isfile(script) and os.access(script, os.X_OK) and not script.endswith(".py"):
-        own, argv = (script, *own), (script,)
-    return Program(argv, (*own, *folders), own)
+        files, argv = (script, *files), (script,)
+    return Program(argv, (*files, *folders), files)
 
 
 def named_program(host: Host, path: str) -> Program:
@@ -55,18 +61,29 @@ def named_program(host: Host, path: str) -> Program:
     return Program((path,), files, files)
 
 
-def demand_lasting(overlay_has: Callable[[str], bool], program: Program, target: str) -> None:
+def demand_lasting(overlay: Overlay, program: Program) -> None:
     """Raise `InvalidInput` where the program is in the overlay, and gone after the next boot.
 
-    ``overlay_has`` says whether there is a change at a path, or below it.
+    Raises `NotPermitted` for who may not look beneath the overlay.
     """
+    status = overlay.status()
+    if status.mode is None or status.mode.persistence is Persistence.PERSISTENT:
+        return
     for path in program.own:
-        if path.startswith(target + "/") and overlay_has(path):
+        if path.startswith(overlay.target + "/") and _is_changed(overlay, path):
             raise InvalidInput(
                 f"{path} is in the overlay, and not there at the next boot until it is applied",
                 remedy="install ovlay in the image, or where it lasts: "
                 "`sudo python3 -m venv /var/lib/ovlay-venv`, and install the service with that one",
             )
+
+
+def _is_changed(overlay: Overlay, path: str) -> bool:
+    """Whether there is a change at a path, or below it."""
+    try:
+        return bool(overlay.changes([path]).changes)
+    except StateForbids:
+        return False  # something lies over the overlay, which is not what shows then
 
 
 def demand_trusted(host: Host, program: Program) -> None:

@@ -7,17 +7,28 @@ from __future__ import annotations
 
 import os
 import posixpath
+import re
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ovlay.errors import OvlayError
-from ovlay.host import DATA_DIR
 from ovlay.model import as_json
 from ovlay.plan.services import SettleUnit, SettleUserUnit, unit_text
 from ovlay.services.triggers import SYSTEMD_RUNS
+from ovlay.services.unit_texts import (
+    APPLY,
+    DRIFT,
+    GUARD,
+    UNMASK,
+    apply_unit,
+    drift_unit,
+    guard_drop_in,
+    program_of,
+    unmask_unit,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from ovlay.host import Host
     from ovlay.plan.plan import Plan
@@ -25,11 +36,6 @@ if TYPE_CHECKING:
 
 SYSTEM_UNITS = "/etc/systemd/system"
 """Where the administrator's units are: systemd.unit(5)."""
-
-APPLY = "ovlay-apply.service"
-UNMASK = "ovlay-unmask.service"
-DRIFT = "ovlay-drift.service"
-GUARD = "50-ovlay-guard.conf"
 
 UPDATERS = (
     "bootc-fetch-apply-updates.service",  # bootc
@@ -42,11 +48,17 @@ UPDATERS = (
 )
 """The services that put another image in place of this one, or prepare it."""
 
-_UNIT_DIRECTORIES = (SYSTEM_UNITS, "/run/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system")
-_MANIFESTS = ("/etc/ovlay", "/usr/lib/ovlay")
-
-MASKED = DATA_DIR + "/masked"
-"""Where the marks of masked units are."""
+_UNIT_DIRECTORIES = (
+    SYSTEM_UNITS,
+    "/run/systemd/system",
+    "/run/systemd/transient",
+    "/run/systemd/generator.early",
+    "/run/systemd/generator",
+    "/run/systemd/generator.late",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+)
+_INSTANCE = re.compile(r"@[^@]*(?=\.[a-z]+\Z)")
 
 
 class Scope(StrEnum):
@@ -152,7 +164,16 @@ def find_units(host: Host) -> tuple[Unit, ...]:
 
 def applies_at_boot(host: Host) -> bool:
     """Whether the manifests of the system are applied at the next boot. Reads files only."""
-    unit = _found(host, APPLY, "sysinit.target", Scope.SYSTEM, ask=False)
+    return _is_enabled(host, APPLY)
+
+
+def unmasks_at_boot(host: Host) -> bool:
+    """Whether masks that were for another image are taken back at the next boot. Reads files only."""
+    return _is_enabled(host, UNMASK)
+
+
+def _is_enabled(host: Host, name: str) -> bool:
+    unit = _found(host, name, "sysinit.target", Scope.SYSTEM, ask=False)
     return unit.installed and unit.enabled
 
 
@@ -163,8 +184,9 @@ def guarded_services(host: Host) -> tuple[str, ...]:
 
 
 def is_unit(host: Host, name: str) -> bool:
-    """Whether a unit file of that name is on the host: systemd.unit(5)."""
-    return any(host.exists(f"{folder}/{name}") for folder in _UNIT_DIRECTORIES)
+    """Whether a unit file of that name, or of its template, is on the host: systemd.unit(5)."""
+    names = {name, _INSTANCE.sub("@", name)}
+    return any(host.exists(f"{folder}/{each}") for folder in _UNIT_DIRECTORIES for each in names)
 
 
 def user_units(host: Host) -> str:
@@ -179,7 +201,16 @@ def _found(host: Host, name: str, target: str, scope: Scope, *, ask: bool = True
     text = host.read(f"{folder}/{name}")
     enabled = host.exists(f"{folder}/{target}.wants/{name}")
     state, result = _asked(host, name, scope) if ask and text is not None else (None, None)
-    return Unit(name, scope, f"{folder}/{name}", text is not None, enabled, _program_of(text), state, result)
+    return Unit(
+        name,
+        scope,
+        f"{folder}/{name}",
+        text is not None,
+        enabled,
+        None if text is None else program_of(text),
+        state,
+        result,
+    )
 
 
 def _asked(host: Host, name: str, scope: Scope) -> tuple[str | None, str | None]:
@@ -188,127 +219,11 @@ def _asked(host: Host, name: str, scope: Scope) -> tuple[str | None, str | None]
     if tool is None or scope is not Scope.SYSTEM or not host.exists(SYSTEMD_RUNS):
         return None, None
     try:
-        done = host.run((tool, "show", "--property=ActiveState,Result,ConditionResult", name), timeout=10)
+        done = host.run((tool, "show", "--property=ActiveState,Result", name), timeout=10)
     except OvlayError:
         return None, None
     said = dict(line.partition("=")[::2] for line in done.stdout.splitlines())
     return said.get("ActiveState"), said.get("Result")
-
-
-def _program_of(text: str | None) -> str | None:
-    lines = (text or "").splitlines()
-    return next((line.partition("=")[2] for line in lines if line.startswith("ConditionFileIsExecutable=")), None)
-
-
-# --- what is written -----------------------------------------------------------------------------------------------
-
-
-def apply_unit(program: Sequence[str]) -> str:
-    """The unit that applies the manifests of the system at a boot.
-
-    After local-fs.target, as systemd-sysext.service of systemd itself: what is placed, and where the overlay keeps it,
-    may be on /var. Not before udevd, which those file systems may need, nor before systemd-sysusers.service, which
-    comes before them: the triggers make good for both. sysinit.target only wants it, so that its failure stops
-    nothing (bootup(7)).
-    """
-    conditions = [
-        line
-        for folder in _MANIFESTS
-        for line in (f"ConditionPathExists=|{folder}/manifest.toml", f"ConditionDirectoryNotEmpty=|{folder}/manifest.d")
-    ]
-    return _unit(
-        "Apply what the manifests of ovlay declare",
-        [
-            "DefaultDependencies=no",
-            f"RequiresMountsFor={DATA_DIR}",
-            "After=local-fs.target systemd-udevd.service",
-            "Before=sysinit.target systemd-tmpfiles-setup.service shutdown.target",
-            "Conflicts=shutdown.target",
-            "ConditionKernelCommandLine=!ovlay.apply=no",
-            f"ConditionFileIsExecutable={_escaped(program[0])}",
-            *conditions,
-        ],
-        exec_line((*program, "apply", "--system", "--enable", "--yes", "--triggers")),
-        ["TimeoutStartSec=180", "TimeoutStopSec=15"],
-        "sysinit.target",
-    )
-
-
-def unmask_unit(program: Sequence[str]) -> str:
-    """The unit that takes masks back which were meant for another image: see `ovlay.services.masks`."""
-    return _unit(
-        "Take back the masks of ovlay that were for another image",
-        [
-            "DefaultDependencies=no",
-            f"RequiresMountsFor={MASKED}",
-            "After=local-fs.target",
-            "Before=sysinit.target shutdown.target",
-            "Conflicts=shutdown.target",
-            f"ConditionDirectoryNotEmpty={MASKED}",
-            f"ConditionFileIsExecutable={_escaped(program[0])}",
-        ],
-        exec_line((*program, "service", "mask-until-image", "--undo", "--outdated", "--yes")),
-        ["TimeoutStartSec=60", "TimeoutStopSec=15"],
-        "sysinit.target",
-    )
-
-
-def drift_unit(program: Sequence[str]) -> str:
-    """The user's unit: a user cannot mount, and nobody is there at a login to give a password. So it only tells."""
-    return _unit(
-        "Say what differs from the manifests of ovlay",
-        [f"ConditionFileIsExecutable={_escaped(program[0])}"],
-        exec_line((*program, "drift")),
-        ["SuccessExitStatus=1", "TimeoutStartSec=60"],  # 1 is "it differs", which is what it is there to say
-        "default.target",
-    )
-
-
-def guard_drop_in(program: Sequence[str], *, block: bool) -> str:
-    """The drop-in for an update service. With "-" the update goes on whatever is said (systemd.service(5))."""
-    prefix = "" if block else "-"
-    return (
-        "# Written by `ovlay service install --guard`; `ovlay service remove` takes it away.\n"
-        "[Service]\n"
-        f"ExecStartPre={prefix}{exec_line((*program, 'guard', 'upgrade'))}\n"
-    )
-
-
-def exec_line(argv: Iterable[str]) -> str:
-    """A command as systemd.service(5) reads it: nothing in it is a specifier, a variable or a quote."""
-    return " ".join(_quoted(word) for word in argv)
-
-
-def _quoted(word: str) -> str:
-    text = _escaped(word).replace("\\", "\\\\").replace('"', '\\"').replace("$", "$$")
-    return f'"{text}"' if not word or set(text) & set(" \t\"';\\") else text
-
-
-def _escaped(path: str) -> str:
-    return path.replace("%", "%%")
-
-
-def _unit(description: str, lines: list[str], command: str, service: list[str], target: str) -> str:
-    return "\n".join(
-        (
-            "# Written by `ovlay service install`; `ovlay service remove` takes it away.",
-            "[Unit]",
-            f"Description={description}",
-            *lines,
-            "",
-            "[Service]",
-            "Type=oneshot",
-            "RemainAfterExit=yes",
-            # No compiled files beside the modules, and no packages of whoever's home directory it is.
-            "Environment=PYTHONDONTWRITEBYTECODE=1 PYTHONNOUSERSITE=1 PYTHONSAFEPATH=1",
-            f"ExecStart={command}",
-            *service,
-            "",
-            "[Install]",
-            f"WantedBy={target}",
-            "",
-        )
-    )
 
 
 # --- steps ---------------------------------------------------------------------------------------------------------

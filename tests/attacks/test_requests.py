@@ -236,6 +236,7 @@ def test_items_that_contradict() -> None:
         ("service-override", {"unit": "../../x", "conditions": ["ConditionPathExists=/x"]}),
         ("service-override", {"unit": "a.service", "conditions": ["ExecStart=/bin/sh"]}),
         ("service-override", {"unit": "a.service", "conditions": ["ConditionPathExists=/x\nExecStart=/bin/sh"]}),
+        ("service-override", {"unit": "a.service", "conditions": ["ConditionPathExists=/x\r[Service]\rExecStart=/x"]}),
     ],
 )
 def test_words_that_are_missing_or_wrong(verb: str, arguments: object) -> None:

@@ -86,6 +86,16 @@ def test_conflicts_come_back_with_where_they_are_declared(case: Case) -> None:
     assert str(found[0].item.origin) == str(direct[0].item.origin)
 
 
+def test_a_program_in_the_overlay_is_none_for_a_unit_of_a_users_either(case: Case) -> None:
+    """The user may not look beneath the overlay, so only the helper can tell."""
+    case.overlay.enable()
+    case.overlay.install_file(f"{case.source}/tool", "/usr/bin/ovlay", mode=0o755)
+    words = {"argv": ["/usr/bin/ovlay"], "files": [], "own": [], "guard": False, "block": False}
+    with pytest.raises(InvalidInput, match="/usr/bin/ovlay is in the overlay, and not there at the next boot"):
+        asked(case, "service-install", **words)
+    assert not case.host.exists("/etc/systemd/system/ovlay-apply.service")
+
+
 def test_an_overlay_and_its_files_are_one_request(case: Case) -> None:
     files = sent_files([InstallFile(f"{case.source}/tool", "/usr/bin/tool")])
     mode = {"access": "read-write", "persistence": "transient"}

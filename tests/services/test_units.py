@@ -24,7 +24,8 @@ from ovlay.services.masks import (
     unit_name,
 )
 from ovlay.services.programs import Program, demand_trusted, running_program
-from ovlay.services.units import APPLY, applies_at_boot, apply_unit, exec_line, find_units, plan_install, plan_remove
+from ovlay.services.unit_texts import APPLY, UNMASK, apply_unit, exec_line, program_of, unmask_unit
+from ovlay.services.units import applies_at_boot, find_units, is_unit, plan_install, plan_remove
 from ovlay.testing.scripted import Call, ScriptedHost
 
 if TYPE_CHECKING:
@@ -84,10 +85,41 @@ def test_the_unit_stops_no_boot() -> None:
         (("/opt/my tools/a",), '"/opt/my tools/a"'),
         (("/opt/100%/a", "$HOME"), "/opt/100%%/a $$HOME"),
         (("/opt/a'b", 'c"d', "e\\f", ""), '"/opt/a\'b" "c\\"d" "e\\\\f" ""'),
+        (("/opt/a$b", "a$b"), "/opt/a$b a$$b"),  # no variables in the path of the program
     ],
 )
 def test_a_command_is_quoted_for_systemd(argv: tuple[str, ...], line: str) -> None:
     assert exec_line(argv) == line
+
+
+def test_the_program_of_a_unit() -> None:
+    assert program_of(apply_unit(("/opt/100% mine/ovlay",))) == "/opt/100% mine/ovlay"
+    assert program_of("[Unit]\n") is None
+
+
+def test_masks_are_taken_back_before_anything_is_applied() -> None:
+    """They share the one lock, and what takes a mask back would not outwait a long apply."""
+    before = next(line for line in unmask_unit(PROGRAM).splitlines() if line.startswith("Before="))
+    assert APPLY in before
+    assert UNMASK not in apply_unit(PROGRAM)
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("/usr/lib/systemd/system/getty@.service", "getty@tty1.service"),
+        ("/usr/lib/systemd/system/getty@.service", "getty@.service"),
+        ("/etc/systemd/system/getty@tty1.service", "getty@tty1.service"),
+        ("/run/systemd/generator/home-my\\x2ddir.mount", "home-my\\x2ddir.mount"),
+    ],
+)
+def test_a_unit_that_is_there(host: ScriptedHost, file: str, name: str) -> None:
+    assert not is_unit(host, name)
+    with host.kernel.unsealed("/usr"):
+        host.add_file(file, "")
+    assert is_unit(host, name)
+    assert not is_unit(host, name.replace("getty", "other").replace("home", "other"))
+    assert unit_name(name) == name
 
 
 def test_an_override_and_back(host: ScriptedHost) -> None:
@@ -101,7 +133,16 @@ def test_an_override_and_back(host: ScriptedHost) -> None:
 
 
 @pytest.mark.parametrize(
-    "condition", ["PathExists=/x", "ConditionPathExists=/x\n[Service]", "", "Condition=/x", "[Unit]"]
+    "condition",
+    [
+        "PathExists=/x",
+        "ConditionPathExists=/x\n[Service]",
+        "ConditionPathExists=/x\r[Service]\rExecStartPre=/bin/x",
+        "ConditionPathExists=/x\\",
+        "",
+        "Condition=/x",
+        "[Unit]",
+    ],
 )
 def test_what_is_no_condition_is_refused(host: ScriptedHost, condition: str) -> None:
     with pytest.raises(InvalidInput):
@@ -172,6 +213,7 @@ def test_this_very_program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     assert os.path.realpath(sys.executable) in running_program().own
     monkeypatch.setattr(sys, "argv", ["/x/ovlay/__main__.py"])
     assert running_program().argv == (sys.executable, "-I", "-m", "ovlay")
+    assert running_program(own=True).argv == (sys.executable, "-P", "-m", "ovlay")
 
 
 def test_what_is_in_memory_is_no_program_for_a_boot() -> None:
