@@ -8,11 +8,15 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from ovlay.cli.terminal import Unsaid
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 INTERRUPTED = 130  # 128 + SIGINT, as a shell says it
 BROKEN_PIPE = 141  # 128 + SIGPIPE
+DIFFERS = 1
+UNSAID = 7  # a system call failed
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,18 +29,42 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def flushed(run: Callable[[list[str]], int], words: list[str]) -> int:
-    """Run with these words, and see to it that all that was said is out, or that the reader's going away is told."""
+    """Run with these words, and see to it that all that was said is out, or that it is told why it is not."""
+    _open_what_is_closed()
+    status = 0
     try:
         try:
-            return run(words)
+            status = run(words)
         finally:
             sys.stdout.flush()
     except BrokenPipeError:
-        # What is still buffered would raise again when the interpreter ends: give it somewhere to go.
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
+        _leave_unsaid()
         return BROKEN_PIPE
+    except (Unsaid, OSError) as error:  # all other errors were reported where they were met
+        _leave_unsaid()
+        why = error.strerror if isinstance(error, OSError) else error
+        with suppress(OSError):
+            sys.stderr.write(f"standard output: {why}; what was to be said there is lost\n")
+        return status if status > DIFFERS else UNSAID
+    return status
+
+
+def _open_what_is_closed() -> None:
+    """Give each standard stream that is closed /dev/null: else what is opened next, such as a lock, has its number."""
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number that is free: open(2)
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, mode, closefd=False))
+
+
+def _leave_unsaid() -> None:
+    """What is still buffered would raise again when the interpreter ends: give it somewhere to go."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def command() -> None:
@@ -80,7 +108,7 @@ def _run(words: list[str]) -> int:
         return module.run(options, terminal)
     except SystemExit as end:  # --help and --version, and a SIGTERM
         return end.code if isinstance(end.code, int) else 0
-    except BrokenPipeError:
+    except (BrokenPipeError, Unsaid):
         raise
     except (Exception, KeyboardInterrupt) as error:
         from ovlay.cli.failure import report

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+class Unsaid(Exception):
+    """Standard output takes nothing more, for another reason than that its reader went away."""
+
+
 class Terminal:
     """Standard output for results, standard error for everything else.
 
@@ -49,7 +53,7 @@ class Terminal:
         if self.json:
             import json
 
-            sys.stdout.write(json.dumps(document, indent=2) + "\n")
+            _put(sys.stdout, json.dumps(document, indent=2) + "\n")
 
     def demand_answer(self) -> None:
         """Raise `InvalidInput` where nobody is there who could answer a question."""
@@ -94,4 +98,15 @@ def _write(stream: TextIO, line: str) -> None:
         marked = line.startswith(bold) and line.endswith(plain) and shows_colour(stream)
         line = bold + printable(line[len(bold) : -len(plain)]) + plain if marked else printable(line)
     encoding = stream.encoding or "utf-8"
-    stream.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    _put(stream, line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+
+
+def _put(stream: TextIO, text: str) -> None:
+    try:
+        stream.write(text)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if stream is not sys.stdout:
+            raise
+        raise Unsaid(error.strerror) from error

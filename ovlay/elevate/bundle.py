@@ -23,12 +23,16 @@ _NEEDED = ("pathspec",)
 
 _LEFT_OUT = ("ovlay.cli", "ovlay.testing", "ovlay.bkt", "ovlay.__main__")
 
-_MAIN = "from ovlay.elevate.helper import main\nmain()\n"
+_MAIN = "import os\nos.environ.clear()\nfrom ovlay.elevate.helper import main\nmain()\n"
 
-LOADER = """\
-import hashlib, os, socket, sys
-if sys.version_info < (3, 11):
-    sys.exit("ovlay needs Python 3.11 or newer, and " + sys.executable + " is " + sys.version.split()[0])
+TOO_OLD = "ovlay needs Python"
+
+LOADER = f"""\
+import os
+os.environ.clear()
+import hashlib, socket, sys
+if sys.version_info < {OLDEST}:
+    sys.exit("{TOO_OLD} 3.11 or newer, and " + sys.executable + " is " + sys.version.split()[0])
 end = socket.socket(fileno=os.dup(0))
 _, (sent,), _, _ = socket.recv_fds(end, 1, 1)
 code = b""
@@ -39,13 +43,14 @@ if hashlib.sha256(code).hexdigest() != sys.argv[1]:
 file = os.memfd_create("ovlay")
 with open(file, "wb", closefd=False) as stream:
     stream.write(code)
-sys.path.insert(0, f"/proc/self/fd/{file}")
+sys.path.insert(0, "/proc/self/fd/%d" % file)
 from ovlay.elevate.helper import main
 main()
 """
 """What the helper is started with: it takes its code from its standard input, and only the code of that digest.
 
-It stands on the command line, which is what sudo logs and what polkit asks about.
+It stands on the command line, which is what sudo logs and what polkit asks about. The environment is cleared before
+anything reads it: OpenSSL, which hashlib loads, takes the modules that OPENSSL_CONF names (openssl.cnf(5)).
 """
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ovlay.elevate.agent import text_agent
-from ovlay.elevate.bundle import FLAGS, INTERPRETER, LOADER, bundled_code
+from ovlay.elevate.bundle import FLAGS, INTERPRETER, LOADER, TOO_OLD, bundled_code
 from ovlay.elevate.helper import error_document, outcome_of, raised
 from ovlay.elevate.wire import Wire
 from ovlay.errors import InvalidInput, NotPermitted, OvlayError, ToolFailed
@@ -149,31 +149,10 @@ def _place_of(driver: type) -> str:
 @contextlib.contextmanager
 def _helper(elevator: Elevator) -> Iterator[Wire]:
     """A conversation with a helper that runs as root; raises `NotPermitted` where none could be started."""
-    ours, theirs = socket.socketpair()
-    with ours, contextlib.ExitStack() as asking:
-        with theirs:
-            command, code = _command()
-            asking.enter_context(text_agent(elevator))
-            process = _start(elevator.argv(command), theirs)
-        wire = Wire(ours)
-        said = _Said(process, shown=elevator.can_ask)
+    end, process, said = _started(elevator)
+    with end:
         try:
-            if code is not None:
-                _send_code(ours, code)
-            message, _ = wire.receive()
-            asking.close()
-        except KeyboardInterrupt:
-            ours.close()
-            _let_end(process)
-            raise KeyboardInterrupt("interrupted before root's rights were given; nothing was changed") from None
-        except (EOFError, OSError) as error:
-            raise _not_started(elevator, process.wait(), said.text()) from error
-        if "hello" not in message or message.get("uid") != 0:
-            raise NotPermitted(
-                f"{elevator.name} started the helper, but not as root", remedy="choose another program with --elevate"
-            )
-        try:
-            yield wire
+            yield Wire(end)
         except (EOFError, ConnectionError) as error:
             raise ToolFailed(
                 f"the helper ended before it had answered: {said.text().strip() or 'it was killed'}",
@@ -181,8 +160,54 @@ def _helper(elevator: Elevator) -> Iterator[Wire]:
                 status=process.wait(),
             ) from error
         finally:
-            ours.close()
+            end.close()
             process.wait()
+
+
+class _Started(NamedTuple):
+    """A helper that has greeted: our end of the conversation, the program that was asked, and what that says."""
+
+    end: socket.socket
+    process: subprocess.Popen[bytes]
+    said: _Said
+
+
+def _started(elevator: Elevator) -> _Started:
+    """The helper, by this program, or by what is to be tried where that could ask nobody; raises the first refusal."""
+    command, code = _command()
+    refused: OvlayError | None = None
+    way: Elevator | None = elevator
+    while way is not None:
+        ours, theirs = socket.socketpair()
+        with contextlib.ExitStack() as closing:
+            closing.enter_context(ours)
+            with theirs, text_agent(way):
+                process = _start(way.argv(command), theirs)
+                theirs.close()
+                said = _Said(process, shown=way.can_ask)
+                try:
+                    if code is not None:
+                        _send_code(ours, code)
+                    greeting, _ = Wire(ours).receive()
+                except KeyboardInterrupt:
+                    ours.close()
+                    _let_end(process)
+                    raise KeyboardInterrupt(
+                        "interrupted before root's rights were given; nothing was changed"
+                    ) from None
+                except (EOFError, OSError):
+                    status = process.wait()
+                    refused = refused or _not_started(way, status, said.text())
+                    way = way.next_after(status)
+                    continue
+            if "hello" not in greeting or greeting.get("uid") != 0:
+                raise NotPermitted(
+                    f"{way.name} started the helper, but not as root", remedy="choose another program with --elevate"
+                )
+            closing.pop_all()
+            return _Started(ours, process, said)
+    assert refused is not None
+    raise refused
 
 
 def _let_end(process: subprocess.Popen[bytes]) -> None:
@@ -225,7 +250,8 @@ def _start(argv: Sequence[str], end: socket.socket) -> subprocess.Popen[bytes]:
             stdin=end.fileno(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            env={**os.environ, "LC_ALL": "C.UTF-8"},  # the refusals are told apart by their words
+            # The refusals are told apart by their words; only in the locale C itself does gettext(3) ignore LANGUAGE.
+            env={**os.environ, "LC_ALL": "C.UTF-8", "LANGUAGE": ""},
         )
     except OSError as error:
         raise NotPermitted(f"cannot run {argv[0]}: {error.strerror}", remedy=_LOG_IN) from error
@@ -267,6 +293,6 @@ class _Said:
 
 
 def _not_started(elevator: Elevator, status: int, said: str) -> OvlayError:
-    if "ovlay needs Python" in said:
+    if any(line.startswith(TOO_OLD) for line in said.splitlines()):  # sudo repeats the whole command where it refuses
         return InvalidInput(said.strip(), remedy=_LOG_IN)
     return elevator.refusal(status, said)

@@ -42,9 +42,12 @@ def main() -> None:
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     for number in _ENDINGS:
         signal.signal(number, _interrupt)
+    signal.signal(signal.SIGTSTP, signal.SIG_IGN)  # who holds the one lock must not be stopped by a Ctrl-Z
     with contextlib.suppress(KeyboardInterrupt), socket.socket(fileno=os.dup(0)) as end:
         serve(Wire(end))
 
+
+_ANSWER = 30  # seconds
 
 _ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -165,9 +168,19 @@ class RemoteSources(Host):
 
     @contextlib.contextmanager
     def opened_source(self, path: str) -> Iterator[int]:
-        """A descriptor on a source, opened by the user for reading; raises what the user met there."""
-        self._wire.send({"open": path})
-        reply, files = self._wire.receive()
+        """A descriptor on a source, opened by the user for reading; raises what the user met there.
+
+        While the lock is held everybody waits for the user's process, which may be stopped: so not for long.
+        """
+        try:
+            with self._wire.patience(_ANSWER if self.holds_lock else None):
+                self._wire.send({"open": path})
+                reply, files = self._wire.receive()
+        except TimeoutError as error:
+            raise ToolFailed(
+                f"{path} was not opened within {_ANSWER} seconds by the ovlay that was to open it",
+                remedy="do not stop that one meanwhile (as Ctrl-Z does), and try again",
+            ) from error
         try:
             if reply.get("opened") is not True or len(files) != 1:
                 raise raised(reply.get("error"))

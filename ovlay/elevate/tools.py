@@ -25,6 +25,7 @@ class Elevator:
     """One such program, by its absolute path. ``can_ask`` is whether it has a terminal to ask on.
 
     ``agent`` is what asks there for it, which pkexec needs. ``confined`` is whether we may not gain privileges.
+    ``otherwise`` is what may need no password, where this one could ask nobody.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Elevator:
     can_ask: bool
     agent: str | None = None
     confined: bool = False
+    otherwise: Elevator | None = None
 
     def argv(self, command: Sequence[str]) -> tuple[str, ...]:
         """The command line that runs ``command`` as root."""
@@ -41,6 +43,10 @@ class Elevator:
             return (self.path, *command)
         quiet = () if self.can_ask else ("-n",)  # fail instead of asking nobody: sudo(8), doas(1)
         return (self.path, *quiet, *(("--",) if self.name == "sudo" else ()), *command)
+
+    def next_after(self, status: int) -> Elevator | None:
+        """What is tried after a refusal with this exit status: nothing where somebody was asked, and said no."""
+        return None if status == _DISMISSED else self.otherwise
 
     def refusal(self, status: int, said: str) -> NotPermitted:
         """Why nothing was started, from the exit status and what was said on standard error."""
@@ -75,11 +81,13 @@ _SAID = (
     ("Operation not permitted", "this user may not use doas here"),
     ("no new privileges", _CONFINED),
     ("Request dismissed", "the request was dismissed"),
+    ("Error getting authority", "polkit is not running"),
     ("No authentication agent found", "no authentication agent is running"),
     ("Not authorized", "the password was wrong, or a rule says no"),
 )
 
-_PKEXEC = {126: "the request was dismissed", 127: "no authentication agent is running, or a rule says no"}
+_DISMISSED = 126
+_PKEXEC = {_DISMISSED: "the request was dismissed", 127: "no authentication agent is running, or a rule says no"}
 """Exit statuses: pkexec(1)."""
 
 
@@ -100,13 +108,17 @@ def choose_elevator(host: Host, wanted: str | None, *, terminal: bool) -> Elevat
         raise NotPermitted(f"{wanted} cannot help: {_CONFINED}", remedy="run ovlay from another session")
     # Without a terminal pkexec(1) alone has somewhere to ask; the others may need no password.
     order: Sequence[str] = (wanted,) if wanted else _NAMES if terminal else ("pkexec", "sudo", "doas")
-    for name in order:
+    found: Elevator | None = None
+    for name in reversed(order):
         path = host.find_tool(name)
         if confined and name != "run0":  # which asks systemd, and gains nothing itself
             continue
         if path is not None and (name != "run0" or _knows_pipe(host)):
             agent = host.find_tool("pkttyagent") if name == "pkexec" else None
-            return Elevator(name, path, can_ask=terminal, agent=agent, confined=confined)
+            otherwise = None if terminal else found
+            found = Elevator(name, path, can_ask=terminal, agent=agent, confined=confined, otherwise=otherwise)
+    if found is not None:
+        return found
     if wanted:
         raise NotPermitted(f"{wanted} is not installed, or is too old", remedy=f"choose one of {', '.join(_NAMES)}")
     if confined:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
 import struct
+import time
 from typing import TYPE_CHECKING, Any
 
 from ovlay.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 _LENGTH = struct.Struct("!I")
 _LARGEST = 64 << 20  # bytes: a plan of a hundred thousand steps is smaller
@@ -26,14 +28,35 @@ class Wire:
 
     def __init__(self, end: socket.socket) -> None:
         self._end = end
+        self._until: float | None = None
+
+    @contextlib.contextmanager
+    def patience(self, seconds: float | None) -> Iterator[None]:
+        """Talk for at most so many seconds in all: then ``TimeoutError`` is raised, and nothing more can be said."""
+        self._until = None if seconds is None else time.monotonic() + seconds
+        try:
+            yield
+        finally:
+            self._until = None
+            self._end.settimeout(None)
+
+    def _wait(self) -> None:
+        """Let the next call of the socket wait for as long as there is patience left."""
+        if self._until is not None:
+            left = self._until - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("the other side does not answer")
+            self._end.settimeout(left)
 
     def send(self, message: Mapping[str, Any], files: Sequence[int] = ()) -> None:
         """Send one message with open files; raises ``OSError`` where the other side is gone."""
         body = json.dumps(message).encode()
+        self._wait()
         if files:
             socket.send_fds(self._end, [_LENGTH.pack(len(body))], list(files))
         else:
             self._end.sendall(_LENGTH.pack(len(body)))
+        self._wait()
         self._end.sendall(body)
 
     def stop_answering(self) -> None:
@@ -45,6 +68,7 @@ class Wire:
 
         Raises ``EOFError`` where the other side ended the conversation, `InvalidInput` for what is no message.
         """
+        self._wait()
         head, files, _, _ = socket.recv_fds(self._end, _LENGTH.size, _MOST_FILES)
         try:
             head += self._exactly(_LENGTH.size - len(head))
@@ -66,6 +90,7 @@ class Wire:
     def _exactly(self, count: int) -> bytes:
         chunks = []
         while count:
+            self._wait()
             chunk = self._end.recv(min(count, 1 << 20))
             if not chunk:
                 raise EOFError("the other side ended the conversation")

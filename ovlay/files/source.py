@@ -6,7 +6,7 @@ import os
 import stat
 from dataclasses import dataclass
 
-from ovlay.errors import InvalidInput, NotPermitted
+from ovlay.errors import Conflict, InvalidInput, NotPermitted
 
 BLOCK = 256 * 1024
 
@@ -54,11 +54,20 @@ class OpenedSource:
 
 
 def content_of(descriptor: int) -> Content:
-    """Read a whole file from its start."""
+    """Read a whole file from its start; raises `Conflict` where it has more in it than it is said to have.
+
+    A file that grows, or that a file system makes up while it is read, might have no end.
+    """
     import hashlib
 
-    digest, size = hashlib.sha256(), 0
+    digest, size, most = hashlib.sha256(), 0, os.fstat(descriptor).st_size
     while chunk := os.pread(descriptor, BLOCK, size):
         digest.update(chunk)
         size += len(chunk)
+        if size > most:
+            name = os.readlink(f"/proc/self/fd/{descriptor}")
+            raise Conflict(
+                f"{name} has more in it than its size of {most} bytes",
+                remedy="wait until nothing writes to it; what has no size, as in /proc, copy to a file first",
+            )
     return Content(size, digest.hexdigest())

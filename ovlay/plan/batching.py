@@ -245,8 +245,8 @@ def _copy(step: PlaceFile, source: int, new: int) -> tuple[Stamp, str]:
         digest.update(chunk)
         write_all(new, chunk)
         size += len(chunk)
-        if size >= step.size and len(chunk) < BLOCK:
-            break
+        if size > step.size or (size == step.size and len(chunk) < BLOCK):
+            break  # what has more than was planned is refused, however much that is
     came, sha256 = stamp_of(os.fstat(source)), digest.hexdigest()
     same = size == step.size == came[2] and step.sha256 in (None, sha256)
     if not same or step.stamp not in ((), came):  # the same at the end is the same all the time

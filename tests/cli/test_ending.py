@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import ovlay
-from ovlay.cli.main import BROKEN_PIPE, INTERRUPTED
+from ovlay.cli.main import BROKEN_PIPE, INTERRUPTED, UNSAID
 from ovlay.overlay import Overlay
 from tests.cli.conftest import raising, run_script, script
 
@@ -188,3 +188,42 @@ def test_a_signal_in_the_middle_takes_back_what_was_begun(
     assert cli.host.entries("/run/ovlay/overlays") == ()
     monkeypatch.undo()
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+# --- standard streams ----------------------------------------------------------------------------------------------
+
+
+LOST = "standard output: No space left on device; what was to be said there is lost\n"
+
+
+def redirected(cli: Cli, redirection: str, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command with its standard streams redirected by a shell."""
+    argv = ["sh", "-c", f'exec "$@" {redirection}', "sh", *cli.argv(*words)]
+    plain = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60, env={**plain, **environment})
+
+
+@pytest.mark.parametrize("redirection", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
+def test_a_stream_that_is_closed_is_no_failure(cli: Cli, redirection: str) -> None:
+    assert redirected(cli, redirection, "enable", "--yes").returncode == 0
+    assert cli("status", "--json").document("status")["active"] is True
+    assert redirected(cli, redirection, "--version").returncode == 0
+
+
+@pytest.mark.parametrize("words", [("status",), ("status", "--json"), ("--version",), ("enable", "--yes")])
+def test_what_cannot_be_said_is_told(cli: Cli, words: tuple[str, ...]) -> None:
+    done = redirected(cli, ">/dev/full", *words)
+    assert (done.returncode, done.stderr.endswith(LOST)) == (UNSAID, True), done
+    assert "Traceback" not in done.stderr
+
+
+def test_what_cannot_be_said_is_told_at_once(cli: Cli) -> None:
+    done = redirected(cli, ">/dev/full", "status", PYTHONUNBUFFERED="1")
+    assert (done.returncode, done.stderr) == (UNSAID, LOST)
+
+
+def test_an_error_stays_one_where_its_document_cannot_be_written(cli: Cli) -> None:
+    done = redirected(cli, ">/dev/full", "revert", "--json", "--yes", "/usr/bin/tool")
+    assert done.returncode == ovlay.NotActive.exit_code
+    assert "there is no overlay on /usr" in done.stderr
+    assert done.stderr.endswith(LOST)

@@ -43,6 +43,26 @@ def test_the_fittest_is_chosen(tmp_path: Path, *, terminal: bool, installed: tup
     assert found.name == chosen
 
 
+def test_what_needs_no_password_is_tried_where_nobody_can_be_asked(tmp_path: Path) -> None:
+    """pkexec comes first, and may find no agent; the others are told to ask nobody, so to try them costs nothing."""
+    found = choose_elevator(host(tmp_path, "sudo", "doas", "pkexec"), None, terminal=False)
+    assert found is not None
+    assert found.next_after(126) is None  # somebody was asked, and said no
+    second = found.next_after(127)
+    assert second is not None
+    assert second.argv(("x",)) == ("/usr/bin/sudo", "-n", "--", "x")
+    third = second.next_after(1)
+    assert third is not None
+    assert third.argv(("x",)) == ("/usr/bin/doas", "-n", "x")
+    assert third.next_after(1) is None
+
+
+def test_at_a_terminal_only_one_is_asked(tmp_path: Path) -> None:
+    found = choose_elevator(host(tmp_path, "sudo", "doas", "pkexec"), None, terminal=True)
+    assert found is not None
+    assert found.next_after(1) is None
+
+
 def test_what_is_wanted_is_taken_or_refused(tmp_path: Path) -> None:
     here = host(tmp_path, "sudo", "doas")
     found = choose_elevator(here, "doas", terminal=True)
@@ -90,6 +110,7 @@ def test_the_command_lines() -> None:
         ("pkexec", 126, "Error executing command as another user: Request dismissed\n", "the request was dismissed"),
         ("pkexec", 126, "", "the request was dismissed"),
         ("pkexec", 127, "", "no authentication agent is running"),
+        ("pkexec", 127, "Error getting authority: Error initializing authority: no", "polkit is not running"),
         (
             "run0",
             1,
