@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -112,6 +113,31 @@ def test_python_is_poisoned(code: bytes, tmp_path: Path) -> None:
     assert (status, said) == (0, "")
     assert greeting["uid"] == os.geteuid()
     assert not mark.exists()
+
+
+@attack("name a configuration of OpenSSL, which can load modules, in OPENSSL_CONF", "the helper never opens it")
+@pytest.mark.usefixtures("loader")
+def test_openssl_is_poisoned(code: bytes, tmp_path: Path) -> None:
+    """hashlib brings OpenSSL in, and that reads its configuration when it is first asked: openssl.cnf(5)."""
+    fifo = tmp_path / "openssl.cnf"
+    os.mkfifo(fifo)
+    ended, opened = threading.Event(), []
+
+    def watch() -> None:
+        while not ended.wait(0.001):
+            with contextlib.suppress(OSError):  # ENXIO: nobody has it open for reading, fifo(7)
+                os.close(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
+                opened.append(True)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        status, said, greeting = loaded(code, hashlib.sha256(code).hexdigest(), {"OPENSSL_CONF": str(fifo)}, tmp_path)
+    finally:
+        ended.set()
+        watcher.join()
+    assert (status, said, greeting["uid"]) == (0, "", os.geteuid())
+    assert not opened
 
 
 @attack("put one's own `sudo`, `mount`, `ostree` and `flatpak-spawn` first on PATH", "they are never looked at")

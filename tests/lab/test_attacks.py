@@ -171,10 +171,10 @@ from ovlay.elevate.wire import Wire
 from ovlay.elevate.client import _place_of
 from ovlay.overlay import open_overlay
 overlay = open_overlay("overlayfs", target="/opt/tools")
-START = "import sys; sys.path[:0] = %r; from ovlay.elevate.helper import main; main()" % [p for p in sys.path if p]
-def helper():
+START = "import sys; sys.path[:0] = %r; from ovlay.elevate import helper; " % [p for p in sys.path if p]
+def helper(first=""):
     ours, theirs = socket.socketpair()
-    process = subprocess.Popen([sys.executable, "-IB", "-c", START], stdin=theirs.fileno())
+    process = subprocess.Popen([sys.executable, "-IB", "-c", START + first + "helper.main()"], stdin=theirs.fileno())
     theirs.close()
     ours.settimeout(20)
     wire = Wire(ours)
@@ -224,7 +224,7 @@ def test_a_source_that_is_swapped(machine: Machine) -> None:
     assert machine.root(f"ls -A {TARGET}/bin") == "b\n"
 
 
-@attack("hand over a FIFO, a device, a directory, a memory file that grows, two files, none, instead of a source",
+@attack("hand over a FIFO, a device, a directory, two files, none, instead of a source",
         "refused; /dev/zero is not read")  # fmt: skip
 def test_a_descriptor_that_is_no_file(machine: Machine) -> None:
     machine.root(f"{COMMAND} enable --yes; mkfifo /run/fifo")
@@ -235,6 +235,43 @@ for given in (file("/dev/zero"), file("/run/fifo"), file("/run"), [], [file("/ho
 """
     assert len([line for line in scripted(machine, script).split() if line]) == 7
     assert machine.root(f"ls -A {TARGET}/bin") == "b\n"
+
+
+@attack("hand over a file of a hundred gigabytes of nothing, instead of the one of five bytes that was confirmed",
+        "refused at the first byte too much; the memory is not filled")  # fmt: skip
+def test_more_than_was_confirmed(machine: Machine) -> None:
+    machine.root(f"{COMMAND} enable --yes")
+    script = """
+big = os.memfd_create("big")
+os.truncate(big, 100 << 30)
+print(talk(install(), [file("/home/alice/mine"), big])[0]["kind"])
+"""
+    assert scripted(machine, script) == "Conflict\n"
+    assert machine.root(f"ls -A {TARGET}/bin") == "b\n"
+
+
+@attack("stop answering while root holds the lock, as Ctrl-Z does",
+        "what was begun is taken back after half a minute, and others go on")  # fmt: skip
+def test_one_who_stops_answering_holds_up_nobody(machine: Machine) -> None:
+    machine.root(f"{COMMAND} enable --yes")
+    script = f"""
+ours, wire, process = helper(first="helper._ANSWER = 2; ")
+wire.send(install())
+opened = 0
+while True:
+    said, _ = wire.receive()
+    if "open" in said:
+        opened += 1
+        if opened == 2:
+            break
+        wire.send({{"opened": True}}, [file("/home/alice/mine")])
+    else:
+        wire.send({{"answer": True}})
+print(subprocess.run({COMMAND.split()!r} + ["unmount", "--yes"], capture_output=True, timeout=60).returncode)
+print(wire.receive()[0]["error"]["kind"])
+"""
+    assert scripted(machine, script) == "0\nToolFailed\n"
+    assert not machine.active()
 
 
 @attack("say no to root's plan, or change what is there after saying yes", "nothing is done; the plan is made anew")

@@ -226,12 +226,30 @@ def test_no_terminal(machine: Machine) -> None:
     assert not machine.active()
 
 
-def test_no_terminal_is_needed_where_no_password_is(machine: Machine) -> None:
+@pytest.mark.parametrize("way", [("--elevate", "sudo"), ()], ids=["named", "found"])
+def test_no_terminal_is_needed_where_no_password_is(machine: Machine, way: tuple[str, ...]) -> None:
+    """pkexec is there too, and nobody whom it could ask: what needs no password is tried after it."""
     machine.root("cp /etc/sudoers /run/sudoers; echo 'alice ALL=(ALL:ALL) NOPASSWD: ALL' >>/etc/sudoers")
-    talk = machine.alone("--elevate", "sudo", "enable", "--yes")
+    talk = machine.alone(*way, "enable", "--yes")
     machine.root("cat /run/sudoers >/etc/sudoers")
     assert talk.status == 0, talk
     assert machine.active()
+
+
+def test_who_may_do_something_else_with_sudo_is_told_so(machine: Machine) -> None:
+    """sudo repeats the command in its refusal, and in the command is what is said of an old Python."""
+    machine.root("cp /etc/sudoers /run/sudoers; echo 'bob ALL=(root) /usr/bin/id' >>/etc/sudoers")
+    machine.root("chmod -R go+rX /home/alice")
+    talk = machine.talk("--elevate", "sudo", "enable", user="bob")
+    machine.root("cat /run/sudoers >/etc/sudoers")
+    assert talk.status == 6, talk
+    assert "this user may not use sudo for that; nothing was changed" in talk.said
+
+
+def test_refusals_are_told_apart_in_every_language(machine: Machine) -> None:
+    """Only in the locale C does gettext(3) ignore LANGUAGE, and that is not the one that sudo is given."""
+    talk = machine.alone("--elevate", "sudo", "enable", "--yes", environment={"LANGUAGE": "de"})
+    assert "a password is required, and there is no terminal to ask for it" in talk.said
 
 
 def test_nothing_is_installed(machine: Machine) -> None:
