@@ -60,7 +60,7 @@ def record_bases(host: Host, target: str, placed: Mapping[str, Receipt | None]) 
     host.make_private_directory(host.data_dir)
     host.make_private_directory(os.path.dirname(path))
     document = {"schema": SCHEMA, "bases": dict(sorted(now.items()))}
-    host.write(path, json.dumps(document) + "\n", mode=0o600)
+    host.write(path, json.dumps(document) + "\n", mode=0o600, durable=True)
 
 
 def wanted_of(receipt: Receipt) -> str:

@@ -36,6 +36,8 @@ PUBLIC_DIR = "/run/ovlay-public"
 """What root lets every user know. Only root can write there. See `ovlay.manifest.notice`."""
 
 READ_LIMIT = 16 << 20
+OWN_LIMIT = 1 << 30
+"""The most that is read of a file of ovlay's own, in bytes: a journal has every path of its plan."""
 
 # The marker files of containers and what runs them: systemd's container interface, podman, docker, toolbox, flatpak.
 _CONTAINER_MARKS = (

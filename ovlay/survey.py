@@ -236,7 +236,9 @@ def _of_the_space(target: str, backing: Backing | None) -> Iterator[Anomaly]:
 
 def _unfinished(host: Host) -> Iterator[Anomaly]:
     """A change that is not at its end: because somebody is at it, or because he was killed. Waits for nobody."""
-    text = None if host.holds_lock else host.read(host.journal_path)
+    from ovlay.host import OWN_LIMIT
+
+    text = None if host.holds_lock else host.read(host.journal_path, limit=OWN_LIMIT)
     if text is None:
         return
     from ovlay.lock import is_locked

@@ -144,7 +144,7 @@ class LinuxKernel(Kernel):
             if read_only:
                 try:
                     _set_superblock(descriptor, access)
-                except OSError:
+                except BaseException:
                     if not mount.read_only:  # half of it would look as if it were done
                         libc.mount_set_read_only(descriptor, read_only=False)
                     raise
@@ -173,19 +173,24 @@ class LinuxKernel(Kernel):
                 clone = libc.open_tree(point, recursive=True)
                 stack.callback(os.close, clone)
                 clones.append((point, clone))
-            if detach:
-                for point, _ in reversed(clones):
-                    libc.umount(point, lazy=True)
             done = detach
             try:
+                if detach:
+                    for point, _ in reversed(clones):
+                        libc.umount(point, lazy=True)
                 yield
                 done = True
             finally:
-                if done:
-                    for point, clone in clones:
-                        # It can be there already: on what the overlay covered, or within a mount that was just brought.
-                        if _shown(self.mounts(), point) != _shown(before, point):
+                failed = None
+                for point, clone in clones if done else ():
+                    # It can be there already: on what the overlay covered, or within a mount that was just brought.
+                    if _shown(self.mounts(), point) != _shown(before, point):
+                        try:
                             libc.move_mount(clone, point)
+                        except OSError as error:
+                            failed = failed or error
+                if failed is not None:
+                    raise failed
 
     @contextlib.contextmanager
     def writable_view(self, target: str) -> Iterator[int]:

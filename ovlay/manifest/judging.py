@@ -16,6 +16,7 @@ from ovlay.changes.change import type_word
 from ovlay.files.source import BLOCK, content_of
 from ovlay.manifest.document import DIRECTORY, Kind
 from ovlay.manifest.finding import ConflictKind, Finding, State
+from ovlay.plan.removing import mount_in
 from ovlay.receipts import NOTHING, Receipt, stamp_of
 
 if TYPE_CHECKING:
@@ -83,6 +84,9 @@ class Judge:
         if now is not None and stat.S_ISDIR(now.st_mode) and item.kind is not Kind.DIRECTORY:
             if item.kind is not Kind.ABSENT and item.replaces != DIRECTORY:
                 way = f"a directory is there, and it is to be a {item.kind}"
+                return self._kept(item, now, receipt, ConflictKind.IN_THE_WAY, way, base=base)
+            if (point := mount_in(self._host, f"{self._sides.target}/{item.path}")) is not None:
+                way = f"something is mounted on {point}"
                 return self._kept(item, now, receipt, ConflictKind.IN_THE_WAY, way, base=base)
             changed = [path for path in self._sides.changes_below(item.path) if path not in self._receipts]
             if changed:

@@ -20,6 +20,7 @@ from ovlay.plan.dressing import DIRECTORY, dress, set_label, tell_space, telling
 from ovlay.plan.placing import PlaceFile
 from ovlay.plan.settling import MakeDirectory, receipt_of
 from ovlay.plan.sharing import Folder
+from ovlay.plan.shielding import shielded
 from ovlay.receipts import Receipt, stamp_of
 from ovlay.recording import write_all
 
@@ -65,8 +66,9 @@ def run_batch(batch: Sequence[Step], host: Host, done: list[Step]) -> str:
     """Carry out what `batch_at` gave; each step is put to those that are ``done`` as soon as it is."""
     first, shared = batch[0], host.shared
     if len(batch) == 1 or shared is None:
-        said = first.run(host)
-        done.append(first)
+        with shielded() if first.brief else contextlib.nullcontext():
+            said = first.run(host)
+            done.append(first)
         return said
     files = [step for step in batch if isinstance(step, PlaceFile)]
     if isinstance(first, MakeDirectory):

@@ -75,10 +75,15 @@ class MakeUpper(Step):
         if (made.st_uid, made.st_gid) != (found.st_uid, found.st_gid):
             with contextlib.suppress(PermissionError):  # in a user namespace the owner may have no id
                 os.chown(upper, found.st_uid, found.st_gid)
-        with contextlib.suppress(OSError):
-            os.setxattr(upper, "security.selinux", os.getxattr(host.path(self.like), "security.selinux"))
+        for name in ("security.selinux", "system.posix_acl_access", "system.posix_acl_default"):
+            with contextlib.suppress(OSError):
+                os.setxattr(upper, name, os.getxattr(host.path(self.like), name))
+        # systemd.unit(5): ConditionNeedsUpdate= compares the time of /usr, and a boot is no update.
+        os.utime(upper, ns=(found.st_atime_ns, found.st_mtime_ns))
 
     def undo(self, host: Host) -> None:
+        if is_mounted_upper(host, self.path):
+            raise Conflict(f"{self.path} is the upper directory of an overlay that is mounted, and stays")
         for name in ("upper", "work"):
             if host.is_directory(f"{self.path}/{name}"):
                 host.remove_tree(f"{self.path}/{name}")
@@ -100,7 +105,7 @@ class WriteFile(Step):
 
     def run(self, host: Host) -> str:
         os.makedirs(os.path.dirname(host.path(self.path)), mode=0o755, exist_ok=True)
-        host.write(self.path, self.text)
+        host.write(self.path, self.text, durable=True)
         return ""
 
     def undo(self, host: Host) -> None:
@@ -115,6 +120,7 @@ class DiscardUpper(Step):
     """
 
     kind: ClassVar[str] = "discard-upper"
+    brief: ClassVar[bool] = True
     resumes: ClassVar[bool] = True
 
     target: str

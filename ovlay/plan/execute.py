@@ -8,6 +8,7 @@ import logging
 from typing import TYPE_CHECKING, NamedTuple
 
 from ovlay.errors import NoSpace, NotPermitted, OvlayError, StateForbids, SystemCallFailed
+from ovlay.plan.step import Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from ovlay.plan.halving import Halves, Other
     from ovlay.plan.plan import Plan
     from ovlay.plan.sharing import Sharing
-    from ovlay.plan.step import Step
     from ovlay.receipts import Stamp
 
 _MANY = 400  # steps: from here on a second process is worth its start
@@ -49,7 +49,7 @@ def execute(plan: Plan, host: Host, *, before: Callable[[Step], None] | None = N
     loud = _log.isEnabledFor(logging.INFO)
     try:
         with (
-            journalled(host, plan) as begin,
+            journalled(host, plan, done) as begin,
             _taken_back(plan, done, host),
             begun_sharing(host) as shared,
             contextlib.ExitStack() as stack,
@@ -117,9 +117,20 @@ def _taken_back(plan: Plan, done: list[Step], host: Host) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
+        if isinstance(error, KeyboardInterrupt) and not error.args and (what := _not_taken_back(plan, done)):
+            error.args = (f"interrupted, {what}",)
         if len(done) < len(plan.steps):
             _undo(done, host, error)
         raise
+
+
+def _not_taken_back(plan: Plan, done: Sequence[Step]) -> str:
+    """What an interruption came too late for; "" where all of it is taken back."""
+    if len(done) == len(plan.steps):
+        return "but it had been done by then"
+    if any(step.resumes and type(step).undo is Step.undo for step in done):
+        return "but what had been taken away by then does not come back: the next change takes away the rest"
+    return ""
 
 
 def demand_privilege(plan: Plan, host: Host) -> None:

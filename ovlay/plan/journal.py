@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from ovlay.errors import OvlayError
+from ovlay.host import OWN_LIMIT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from ovlay.host import Host
     from ovlay.plan.plan import Plan
@@ -62,10 +63,11 @@ class Record:
 
 
 @contextlib.contextmanager
-def journalled(host: Host, plan: Plan) -> Iterator[Callable[[Step], None]]:
+def journalled(host: Host, plan: Plan, done: Sequence[Step]) -> Iterator[Callable[[Step], None]]:
     """A journal for the time in which a plan runs; what it yields is called with each step that is about to begin.
 
-    There is none for a plan that needs no root: it touches nothing but the user's own files.
+    ``done`` are those that are, of which the executor keeps count. There is no journal for a plan that needs no root:
+    it touches nothing but the user's own files.
     """
     from ovlay.plan.plan import Plan
 
@@ -86,7 +88,9 @@ def journalled(host: Host, plan: Plan) -> Iterator[Callable[[Step], None]]:
         yield begin
     except BaseException:  # what had been done was taken back, as far as it goes
         with contextlib.suppress(OSError):
-            if _is_open(host, head):
+            if len(done) < len(plan.steps) and _is_gone(host, head):
+                pass  # it cannot be put back: the next call takes away the rest of it
+            elif _is_open(host, head):
                 rest = {**head, "plan": Plan().to_json(), "marks": []}
                 host.write(path, json.dumps(rest) + "\n", mode=0o600)
             else:
@@ -122,6 +126,11 @@ def mark_of(host: Host, target: str) -> str:
     return f"{mounts[-1].mount_id} {mounts[-1].upper}"
 
 
+def _is_gone(host: Host, head: dict[str, Any]) -> bool:
+    """Whether an overlay was there when the plan began, and is there no more."""
+    return any(mark and mark_of(host, target) != mark for target, mark in head["marks"])
+
+
 def _is_open(host: Host, head: dict[str, Any]) -> bool:
     """Whether there is something that only the next call can bring to an end: a receipt, a flag, or a seal."""
     from ovlay.receipts import book_path, parse_book
@@ -134,7 +143,7 @@ def _is_open(host: Host, head: dict[str, Any]) -> bool:
     for target in {target for target, _ in head["litter"]}:
         for mount in host.mounts_at(target)[-1:]:
             for durable in (False, True):
-                text = host.read(book_path(host, target, durable=durable), limit=1 << 30) or ""
+                text = host.read(book_path(host, target, durable=durable), limit=OWN_LIMIT) or ""
                 if parse_book(text, "" if durable else mount.device).unfinished:
                     return True
     return False

@@ -24,6 +24,7 @@ class MountTmpfs(Step):
     """A tmpfs for an upper directory; ``size`` is its limit in bytes, or half of the memory that is free if less."""
 
     kind: ClassVar[str] = "mount-tmpfs"
+    brief: ClassVar[bool] = True
 
     path: str
     size: int | None
@@ -71,6 +72,7 @@ class MountOverlay(Step):
     """An overlay by ovlay itself, marked in the mount table by its source ``ovlay``."""
 
     kind: ClassVar[str] = "mount-overlay"
+    brief: ClassVar[bool] = True
 
     target: str
     lower: tuple[str, ...]
@@ -84,16 +86,16 @@ class MountOverlay(Step):
         return f"mount a {self.access} overlay on {self.target} with the upper directory {self.upper}{kept}"
 
     def run(self, host: Host) -> str:
-        with host.kernel.carry(self.carry, detach=False):
-            number = host.kernel.mount_overlay(
-                self.target, lower=self.lower, upper=self.upper, work=self.work, access=self.access, source="ovlay"
-            )
-        mounts = host.mounts_at(self.target)
-        if not mounts or mounts[-1].mount_id != number:
-            raise Conflict(f"the overlay that was just mounted on {self.target} is not what is on it")
         try:
+            with host.kernel.carry(self.carry, detach=False):
+                number = host.kernel.mount_overlay(
+                    self.target, lower=self.lower, upper=self.upper, work=self.work, access=self.access, source="ovlay"
+                )
+            mounts = host.mounts_at(self.target)
+            if not mounts or mounts[-1].mount_id != number:
+                raise Conflict(f"the overlay that was just mounted on {self.target} is not what is on it")
             demand_access(mounts[-1], self.access)
-        except ToolFailed:
+        except BaseException:  # whatever stopped it, the mount may be there, and its upper is about to go
             self.undo(host)
             raise
         return ""
@@ -151,6 +153,7 @@ class SetAccess(Step):
     """Change a mounted overlay between read-only and read-write; what is in it stays."""
 
     kind: ClassVar[str] = "set-access"
+    brief: ClassVar[bool] = True
     resumes: ClassVar[bool] = True
 
     target: str

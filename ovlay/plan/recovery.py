@@ -14,6 +14,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from ovlay.errors import OvlayError
+from ovlay.host import OWN_LIMIT
 from ovlay.model import Access
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def recover(host: Host) -> tuple[str, ...]:
     await_tool(host)
     _sweep_own(host)
     path = host.journal_path
-    text = host.read(path)
+    text = host.read(path, limit=OWN_LIMIT)
     if text is None:
         return ()
     from ovlay.plan.journal import Record
@@ -144,7 +145,7 @@ def _settle_receipts(host: Host, target: str) -> None:
     device = overlays[-1].device
     for durable in (False, True):
         path = book_path(host, target, durable=durable)
-        book = parse_book(host.read(path, limit=1 << 30) or "", "" if durable else device)
+        book = parse_book(host.read(path, limit=OWN_LIMIT) or "", "" if durable else device)
         if not book.unfinished:
             continue
         if not book.receipts:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from ovlay.errors import InvalidInput
+from ovlay.errors import InvalidInput, StateForbids
 from ovlay.files.copying import look, remove_whole
 from ovlay.plan.sharing import TEMPORARY, share
 from ovlay.plan.step import Step
 from ovlay.receipts import Receipt
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ovlay.host import Host
     from ovlay.plan.sharing import Sharing
 
@@ -37,7 +40,11 @@ class RemovePath(Step):
     def describe(self) -> str:
         return f"remove {self.target}/{self.path}"
 
+    def litter(self) -> Iterable[tuple[str, str]]:
+        return ((self.target, self.path.rpartition("/")[0]),)
+
     def run(self, host: Host) -> str:
+        demand_no_mounts(host, f"{self.target}/{self.path}")
         return share(host, self._run)
 
     def _run(self, shared: Sharing) -> None:
@@ -69,6 +76,9 @@ class RemoveStrays(Step):
         many = f"{len(self.paths)} files that were" if len(self.paths) != 1 else "a file that was"
         return f"remove {many} never finished, because an earlier run was stopped"
 
+    def litter(self) -> Iterable[tuple[str, str]]:
+        return {(self.target, path.rpartition("/")[0]) for path in self.paths}
+
     def run(self, host: Host) -> str:
         return share(host, self._run)
 
@@ -91,3 +101,19 @@ def is_stray(name: str) -> bool:
 def strays_in(directory: int) -> list[str]:
     """The temporary names in an open directory."""
     return sorted(name for name in os.listdir(directory) if is_stray(name))
+
+
+def demand_no_mounts(host: Host, path: str) -> None:
+    """Raise `StateForbids` where something is mounted on a directory that is to go, or below it."""
+    if host.is_directory(path) and (point := mount_in(host, path)) is not None:
+        raise StateForbids(
+            f"{path} cannot be removed: something is mounted on {point}",
+            remedy=f"unmount it first: `umount {shlex.quote(point)}`",
+        )
+
+
+def mount_in(host: Host, path: str) -> str | None:
+    """The first mount on a directory, or below it; None where there is none."""
+    table = host.kernel.mounts()
+    found = (*table.stack(path), *table.below(path))
+    return found[0].mount_point if found else None

@@ -81,6 +81,9 @@ class AdjustAttributes(Step):
     def describe(self) -> str:
         return f"give {self.target}/{self.path} mode {self.mode:04o}, owner {self.uid} and group {self.gid}"
 
+    def litter(self) -> Iterable[tuple[str, str]]:
+        return ((self.target, self.path.rpartition("/")[0]),)
+
     def run(self, host: Host) -> str:
         return share(host, self._run)
 
@@ -151,6 +154,9 @@ class SettleReceipts(Step):
     def describe(self) -> str:
         many = f"{len(self.paths)} paths" if len(self.paths) != 1 else f"{self.target}/{self.paths[0]}"
         return f"forget the receipts of {many}"
+
+    def litter(self) -> Iterable[tuple[str, str]]:
+        return ((self.target, ""),)
 
     def run(self, host: Host) -> str:
         return share(host, self._run)

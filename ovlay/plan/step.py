@@ -23,7 +23,7 @@ class Step(abc.ABC):
     ``kind`` names the step in JSON; ``privileged`` is whether it needs root on a real host. ``keeps`` is whether what
     it did stays when a later step fails, with all that came before it; ``shares`` whether it leaves mounts alone and
     works through `ovlay.plan.sharing`; ``resumes`` whether a run that was killed is ended by running it once more
-    (see `ovlay.plan.recovery`).
+    (see `ovlay.plan.recovery`); ``brief`` whether an interruption waits until it is done (see `ovlay.plan.shielding`).
     """
 
     __slots__ = ()
@@ -33,6 +33,7 @@ class Step(abc.ABC):
     keeps: ClassVar[bool] = False
     shares: ClassVar[bool] = False
     resumes: ClassVar[bool] = False
+    brief: ClassVar[bool] = False
 
     @abc.abstractmethod
     def describe(self) -> str:

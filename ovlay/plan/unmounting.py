@@ -7,10 +7,13 @@ import errno
 import json
 import os
 import re
+import shlex
+import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from ovlay.errors import Busy, InvalidInput, OvlayError, StateForbids, ToolFailed
+from ovlay.files.copying import descend, look
 from ovlay.kernel import Mount
 from ovlay.model import as_json
 from ovlay.plan.mounting import run_tool, topmost
@@ -27,6 +30,7 @@ class Unmount(Step):
     """Unmount one overlay. A lazy unmount never fails for being busy; those who use the old view keep it."""
 
     kind: ClassVar[str] = "unmount"
+    brief: ClassVar[bool] = True
     resumes: ClassVar[bool] = True
 
     target: str
@@ -41,6 +45,7 @@ class Unmount(Step):
 
     def run(self, host: Host) -> str:
         mount = topmost(host, self.target, self.mount_id)
+        self._demand_places(host, mount)
         view = View(self.target, mount.mount_id, mount.device)
         if self.lazy:
             view.remember(host)
@@ -63,6 +68,27 @@ class Unmount(Step):
             return f"the old view of {self.target} is still used by {name_holders(holders)}"
         view.forget(host)
         return ""
+
+    def _demand_places(self, host: Host, mount: Mount) -> None:
+        """Raise `StateForbids` for a mount below the target whose place only the overlay has."""
+        outer = [point for point in self.carry if not any(point.startswith(other + "/") for other in self.carry)]
+        if not outer:
+            return
+        with host.kernel.views(mount) as views:
+            for point in outer:
+                folder, _, name = point.removeprefix(self.target + "/").rpartition("/")
+                try:
+                    parent = descend(views.lower, folder)
+                except OSError:
+                    found = None
+                else:
+                    found = look(name, parent)
+                    os.close(parent)
+                if found is None or stat.S_ISDIR(found.st_mode) != os.path.isdir(host.path(point)):
+                    raise StateForbids(
+                        f"{point} is a mount whose place only the overlay on {self.target} has",
+                        remedy=f"unmount it first: `umount {shlex.quote(point)}`",
+                    )
 
     def _detach_from_ourselves(self, host: Host, mount: Mount, error: OSError) -> None:
         """Where nobody but this very process holds the overlay, it goes when this process ends."""

@@ -21,6 +21,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 SOURCES = "/tmp/walk"  # in a host that is ours alone
 OWN = "/usr/share/walk"
 BASE = "/usr/share/base-files"
+KEPT = "/usr/share/doc"
 
 _OLD = f"""
 schema = 1
@@ -84,6 +85,8 @@ try:
 except ovlay.OvlayError as error:
     sys.stderr.write(f"ovlay: {{error}}\\n")
     sys.exit(error.exit_code)
+except KeyboardInterrupt:
+    sys.exit(130)
 """
 """The user's side of the elevation, with nobody to ask in between."""
 
@@ -149,6 +152,18 @@ def _edited() -> None:
     run("chattr", "+i", BASE)
 
 
+def _keeping(prepare: Callable[[], None]) -> Callable[[], None]:
+    """The same, with a mount below the target that has to be kept in sight."""
+
+    def prepared() -> None:
+        prepare()
+        run("mount", "-t", "tmpfs", "kept", KEPT)
+        with open(f"{KEPT}/of-somebody", "w") as stream:
+            stream.write("precious")
+
+    return prepared
+
+
 def _held() -> None:
     unlocked()
     subprocess.Popen(["/usr/bin/sleep", "600"], cwd="/usr/share")
@@ -165,6 +180,7 @@ SCENARIOS = (
     Scenario("enable-own", _stale, (OVLAY, "enable", "--yes")),
     Scenario("enable-read-only", _nothing, (OVLAY, "enable", "--yes", "--read-only")),
     Scenario("enable-in-place", unlocked, (OVLAY, "enable", "--yes", "--read-only")),
+    Scenario("enable-keeping", _keeping(_stale), (OVLAY, "enable", "--yes")),
     Scenario("install", _to_install, _installed("--target-directory", BASE, *_SOURCES)),
     Scenario("install-deep", unlocked, _installed("--make-parents", f"{SOURCES}/new", f"{OWN}/a/b/new")),
     Scenario("install-sealed", _to_install_sealed, _installed("--target-directory", BASE, *_SOURCES)),
@@ -174,6 +190,7 @@ SCENARIOS = (
     Scenario("reset-fresh", _edited, (OVLAY, "reset", "--yes", "--fresh")),
     Scenario("unmount", unlocked, (OVLAY, "unmount", "--yes")),
     Scenario("unmount-own", _own, (OVLAY, "unmount", "--yes")),
+    Scenario("unmount-keeping", _keeping(_own), (OVLAY, "unmount", "--yes")),
     Scenario("unmount-lazy", _held, (OVLAY, "unmount", "--yes", "--lazy")),
     Scenario("helper", unlocked, ("/usr/bin/python3", "-I", f"{HERE}/helper.py")),
 )
@@ -266,6 +283,8 @@ def start_over() -> None:
                     os.kill(int(name), 9)
     while len(points := _mounts_on("/usr")) > AT_FIRST:
         run("umount", "-l", points[-1])
+    for point in _mounts_on(KEPT):
+        run("umount", "-l", point)
     for place in ("/run/ovlay", "/run/ovlay-public", "/var/lib/ovlay"):
         for point in [mount for mount in _mount_points() if mount.startswith(place + "/")]:
             run("umount", "-l", point)

@@ -164,8 +164,8 @@ def trace(
     """Run a command and strike at the call of number ``at`` (from 1 on; 0 strikes none).
 
     ``deed`` is ``kill`` (the process that makes the call), ``kill-first`` (the command, while a child of it that makes
-    the call goes on after a while), ``kill-all``, or the number of the errno that the call fails with. ``meanwhile`` is
-    called as soon as it is struck.
+    the call goes on after a while), ``kill-all``, ``interrupt`` (the command gets a SIGINT, as soon as the call is
+    made), or the number of the errno that the call fails with. ``meanwhile`` is called as soon as it is struck.
     """
     read, write = os.pipe()
     tracer = os.fork()
@@ -230,7 +230,10 @@ def _trace(
         passed = 0
         if event == _EVENT_SECCOMP:
             group = _group(pid)
-            _ptrace(_GETREGS, pid, data=ctypes.addressof(registers))
+            try:
+                _ptrace(_GETREGS, pid, data=ctypes.addressof(registers))
+            except ProcessLookupError:  # a tool that its ovlay has killed meanwhile
+                continue
             name = _NAMES[registers[_ORIG_RAX]]
             made.append((known.setdefault(group, len(known)), name, _where(pid, name, registers)))
             if at and len(made) == at:
@@ -238,6 +241,8 @@ def _trace(
                 if deed.isdecimal():
                     registers[_ORIG_RAX], registers[_RAX] = 2**64 - 1, 2**64 - int(deed)
                     _ptrace(_SETREGS, pid, data=ctypes.addressof(registers))
+                elif deed == "interrupt":
+                    os.kill(first, signal.SIGINT)
                 else:
                     for victim in {"kill": [group], "kill-first": [first], "kill-all": sorted(map(_group, alive))}[
                         deed
@@ -268,6 +273,7 @@ def _become(argv: list[str], said: list[int]) -> None:
         buffer = ctypes.create_string_buffer(program, len(program))
         filters = struct.pack("HxxxxxxQ", len(program) // 8, ctypes.addressof(buffer))
         _libc.ptrace(_TRACEME, 0, None, None)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell lets what it runs in the background ignore it
         os.kill(os.getpid(), signal.SIGSTOP)
         if _libc.prctl(22, 2, ctypes.c_char_p(filters), 0, 0) != 0:  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
             raise OSError(ctypes.get_errno(), "seccomp")

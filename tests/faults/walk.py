@@ -25,6 +25,7 @@ import scenarios  # type: ignore[import-not-found]
 import tracer  # type: ignore[import-not-found]
 
 WATCHED = (scenarios.OWN, scenarios.BASE)
+_KILLS = ("kill", "kill-first", "kill-all")
 _PROMPT = 5.0  # seconds within which `ovlay status` has to answer, under a tracer's load
 
 
@@ -152,6 +153,7 @@ class Walk:
                 raise RuntimeError(f"{scenario.name}: {done}")
             self.after = picture()
         self.calls = done.made
+        self.keeps = os.path.exists(f"{scenarios.KEPT}/of-somebody")
 
     def _prepare(self) -> None:
         scenarios.start_over()
@@ -176,25 +178,32 @@ class Walk:
         which = done.made[at - 1]
         where = f"{self.scenario.name} {deed} at {at} ({'ovlay' if which.process == 0 else 'child'} {which.call})"
         self.met[which.call] += 1
-        if deed.isdecimal():
-            told += self._failure(done)
+        if deed not in _KILLS:
+            told += self._failure(done, interrupted=deed == "interrupt")
         if "Traceback" in done.stderr:
             told.append(f"it ended with a traceback: {done.stderr[-2000:]}")
         if not again:
+            told += self._kept()
             told += self._whole()
             told += self._status(running=False)
             again.append(self._run())
-        told += self._ended(again[0], in_tool=which.process != 0, failed=deed.isdecimal())
+        told += self._ended(again[0], in_tool=which.process != 0, failed=deed not in _KILLS)
         self.problems += [f"{where}: {each}" for each in told]
         return True
 
-    def _failure(self, done: tracer.Traced) -> list[str]:
+    def _failure(self, done: tracer.Traced, *, interrupted: bool) -> list[str]:
         code = os.waitstatus_to_exitcode(done.status)
-        if code not in (0, 2, 4, 5, 6, 7):
+        if code not in ((0, 130) if interrupted else (0, 2, 4, 5, 6, 7)):
             return [f"exit status {code}: {done.stderr[-500:]}"]
         if code != 0 and "ovlay: " not in done.stderr:
             return [f"exit status {code} with no reason: {done.stderr!r}"]
         return []
+
+    def _kept(self) -> list[str]:
+        """What somebody else mounted below the target is in sight, with what is in it."""
+        if not self.keeps or os.path.exists(f"{scenarios.KEPT}/of-somebody"):
+            return []
+        return [f"the mount on {scenarios.KEPT} is lost"]
 
     def _whole(self) -> list[str]:
         """No file is anything but what it was, what it is to be, or absent where one of these is of another type."""

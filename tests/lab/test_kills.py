@@ -31,6 +31,8 @@ VERBS = (
     "revert,reset,reset-fresh",
     "unmount,unmount-own,unmount-lazy",
 )
+KEEPING = "enable-keeping,unmount-keeping"
+"""With a mount of somebody's below the target. Of a kill in between it is not kept: the copy ends with the process."""
 ERRORS = "28,5,30,24,12,4,122"
 """ENOSPC, EIO, EROFS, EMFILE, ENOMEM, EINTR, EDQUOT."""
 
@@ -70,7 +72,19 @@ def test_killed_while_a_host_tool_is_at_work(boot: Callable[[Recipe], LabHost], 
     )
 
 
-@pytest.mark.parametrize("verbs", VERBS)
+@pytest.mark.parametrize("verbs", [*VERBS, KEEPING])
+def test_interrupted_at_a_system_call(boot: Callable[[Recipe], LabHost], verbs: str) -> None:
+    """Ctrl-C: it is taken back, or it is done, or the next change takes away the rest of what went."""
+    _walked(boot(BOOKWORM), verbs, "interrupt", 9)
+    told(
+        f"SIGINT during any system call that changes something: {verbs.replace(',', ', ')}",
+        "it is taken back, or it had been done by then; no overlay is without its upper, no mount below it is lost; "
+        "the same command again ends as if nothing had been",
+        "test_kills.py",
+    )
+
+
+@pytest.mark.parametrize("verbs", [*VERBS, KEEPING])
 def test_a_system_call_that_fails(boot: Callable[[Recipe], LabHost], verbs: str) -> None:
     """Each time with another error, one after the other; with ``OVLAY_WALK`` each call with each of them."""
     if WALK:

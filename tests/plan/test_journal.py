@@ -50,7 +50,7 @@ def source(tmp_path: Path) -> Path:
 
 def begin(host: Host, plan: Plan, steps: int) -> None:
     """Leave a journal as a process that was killed after so many steps had begun leaves it."""
-    with journalled(host, plan) as began:
+    with journalled(host, plan, ()) as began:
         for step in plan.steps[:steps]:
             began(step)
         text = host.read(host.journal_path)
@@ -64,7 +64,7 @@ def kinds(overlay: ovlay.Overlay) -> set[AnomalyKind]:
 
 def test_a_journal_is_there_for_as_long_as_a_plan_runs(overlay: ovlay.Overlay) -> None:
     host, plan = overlay.host, overlay.backend.plan_unmount(lazy=False)
-    with journalled(host, plan) as began:
+    with journalled(host, plan, ()) as began:
         began(plan.steps[0])
         record = Record.parse(host.read(host.journal_path) or "")
         assert record is not None
