@@ -24,26 +24,30 @@ if TYPE_CHECKING:
     from ovlay.model import Status
     from ovlay.receipts import Stamp
 
-SCHEMA = "ovlay.seal/2"
+SCHEMA = "ovlay.seal/3"
 
 _MANY = 2_000  # files: from here on a process of its own for the one side is worth its start
 
 
 class Seal(NamedTuple):
-    """What was written down. ``asked`` are the manifests with their stamps.
+    """What was written down. ``read`` are the manifests that counted, ``asked`` the same with their stamps.
 
-    They are None where the manifests have conditions, or may have been written to while they were read.
+    ``asked`` is None where the manifests have conditions, or may have been written to while they were read.
     """
 
     target: str
     rows: tuple[Row, ...]
+    read: tuple[str, ...]
     asked: tuple[tuple[Any, ...], ...] | None
     sources: Look
     places: Look
 
     def is_of(self, declared: Declared) -> bool:
-        """Whether this is what was declared then."""
-        return self.rows == rows_of(declared.entries)
+        """Whether this is what was declared then, by the same manifests.
+
+        One that declares nothing any more counts: what was placed for it is left over, but only where it is read.
+        """
+        return self.read == declared.manifests and self.rows == rows_of(declared.entries)
 
     def is_for(self, files: Sequence[str]) -> bool:
         """Whether these are the manifests that were read then, and nobody wrote to them since."""
@@ -85,10 +89,10 @@ def read_seal(host: Host, status: Status) -> Seal | None:
                 list(host.default_owner),
             ):
                 return None
-            rows, asked, manifests, sources, places = marshal.loads(stream.read())  # noqa: S302 (we wrote it)
+            rows, read, asked, manifests, sources, places = marshal.loads(stream.read())  # noqa: S302 (we wrote it)
         if not all(os.path.exists(file) for file in manifests):
             return None
-        return Seal(status.target, tuple(Row(*row) for row in rows), asked, sources, places)
+        return Seal(status.target, tuple(Row(*row) for row in rows), read, asked, sources, places)
     except (OSError, ValueError, TypeError, KeyError, EOFError):
         return None
 
@@ -133,7 +137,7 @@ def write_seal(
         asked = None
     head = {"schema": SCHEMA, "device": status.overlay.device, "owner": host.default_owner}
     rows = tuple(tuple(row) for row in rows_of(declared.entries))
-    rest = marshal.dumps((rows, asked, sorted(set(manifests)), sources, places), 2)
+    rest = marshal.dumps((rows, declared.manifests, asked, sorted(set(manifests)), sources, places), 2)
     path = _path(host, status)
     host.make_private_directory(posixpath.dirname(posixpath.dirname(path)))
     host.make_private_directory(posixpath.dirname(path))

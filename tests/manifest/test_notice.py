@@ -183,3 +183,14 @@ def test_what_everybody_can_see() -> None:
     assert is_in_sight("/etc/passwd")
     assert is_in_sight("/etc/missing/at all") is False
     assert is_in_sight("/etc/missing") is False
+
+
+def test_a_manifest_that_declares_nothing_any_more_is_asked_about_too(case: Case, tmp_path: Path) -> None:
+    """What was placed for it is left over, though all that is declared is as it was found to be without it."""
+    other = tmp_path / "other.toml"
+    other.write_text('schema = 1\n[[file]]\npath = "/usr/bin/other"\ntext = "x"\n', encoding="utf-8")
+    case.overlay.apply([other])
+    case.overlay.apply([case.manifest])
+    other.write_text("schema = 1\n", encoding="utf-8")
+    backend = case.overlay.backend
+    assert not is_noticed(case.host, backend.status(), declare(backend, [other, case.manifest]))
