@@ -121,7 +121,12 @@ def book_path(host: Host, target: str, *, durable: bool) -> str:
 def drop_receipts(host: Host, target: str) -> None:
     """Forget all that was placed in a transient overlay, which is gone."""
     host.remove(book_path(host, target, durable=False))
-    withdraw_notices(host, target)
+    withdraw_verdicts(host, target, durable=False)
+
+
+def seal_path(host: Host, target: str, *, durable: bool) -> str:
+    """Where root keeps how everything looked when it was as declared: see `ovlay.manifest.seal`."""
+    return book_path(host, target, durable=durable).removesuffix(".jsonl") + ".seal"
 
 
 def notice_path(host: Host, target: str) -> str | None:
@@ -131,8 +136,12 @@ def notice_path(host: Host, target: str) -> str | None:
     return None if host.public_dir is None else f"{host.public_dir}/{file_name(target)}.json"
 
 
-def withdraw_notices(host: Host, target: str) -> None:
-    """Take that back, before receipts change; raises ``OSError`` where it cannot be."""
+def withdraw_verdicts(host: Host, target: str, *, durable: bool) -> None:
+    """Take back the seal and the notices, before receipts change: both say that nothing is left over of any manifest.
+
+    Raises ``OSError`` where one cannot be taken back.
+    """
+    host.remove(seal_path(host, target, durable=durable))
     path = notice_path(host, target)
     if path is not None and host.exists(path):
         host.remove(path)

@@ -18,7 +18,7 @@ from ovlay.receipts import (
     last_settled,
     parse_book,
     parse_line,
-    withdraw_notices,
+    withdraw_verdicts,
 )
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ class Journal:
             else:
                 receipts[path] = receipt
         self._record_bases()
-        withdraw_notices(host, self._target)
+        withdraw_verdicts(host, self._target, durable=self._durable)
         self._make_directory()
         has_settled(self.stamps.values())  # else what is placed last would have to be read the next time
         host.write(self._path, self._text(receipts), mode=0o600, durable=self._durable)
@@ -235,7 +235,7 @@ class Journal:
         return parse_book(self._host.read(self._path, limit=1 << 30) or "", self._identity).receipts
 
     def _open(self) -> None:
-        withdraw_notices(self._host, self._target)
+        withdraw_verdicts(self._host, self._target, durable=self._durable)
         self._make_directory()
         self._known = self._read()
         head = (self._host.read(self._path, limit=1 << 16) or "").partition("\n")[0]

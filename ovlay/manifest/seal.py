@@ -3,6 +3,8 @@
 It is written when everything was compared and is as declared: the entries, and the stamps (see
 `ovlay.receipts.Stamp`) of every source and of what was placed. To look again costs a stat(2) of each, and neither the
 receipts nor a single file need be read; where the manifests are the same files still, not even they.
+
+It is withdrawn before receipts change, since what is placed from then on may be left over before it is asked again.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import posixpath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ovlay.manifest.looking import Look, Places, Row, look_at_sources, whole_stamp, youngest
-from ovlay.receipts import RACY, book_path, is_durable
+from ovlay.receipts import RACY, is_durable, seal_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -156,7 +158,7 @@ def _row(e: Entry) -> Row:
 
 
 def _path(host: Host, status: Status) -> str:
-    return book_path(host, status.target, durable=is_durable(status)).removesuffix(".jsonl") + ".seal"
+    return seal_path(host, status.target, durable=is_durable(status))
 
 
 def _asked(files: Iterable[str]) -> tuple[tuple[Any, ...], ...]:

@@ -11,7 +11,7 @@ import pytest
 
 from ovlay.manifest.declaring import declare
 from ovlay.manifest.notice import is_in_sight, is_noticed
-from ovlay.receipts import withdraw_notices
+from ovlay.receipts import withdraw_verdicts
 from ovlay.recording import Journal
 from ovlay.simulated import SimulatedHost
 from tests.manifest.case import Case
@@ -104,7 +104,7 @@ def test_it_is_withdrawn_before_receipts_change(case: Case) -> None:
     Journal(case.host, "/usr", durable=False, identity=status.overlay.device).begin()
     assert not case.host.exists(f"{FOLDER}/usr.json")
     assert not noticed(case)
-    withdraw_notices(case.host, "/usr")  # there is nothing to withdraw
+    withdraw_verdicts(case.host, "/usr", durable=False)  # there is nothing to withdraw
     case.put("tool", "another content\n", 0o755)
     time.sleep(0.05)
     case.overlay.apply([case.manifest])
@@ -161,7 +161,7 @@ def test_one_that_is_none_is_not_believed(case: Case) -> None:
 
 
 def test_a_place_that_is_not_ours_gets_none(case: Case) -> None:
-    withdraw_notices(case.host, "/usr")
+    withdraw_verdicts(case.host, "/usr", durable=False)
     os.chmod(case.host.path(FOLDER), 0o777)
     case.put("tool", "another content\n", 0o755)
     assert case.overlay.apply([case.manifest]).changed

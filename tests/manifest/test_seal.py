@@ -48,3 +48,16 @@ def test_a_manifest_that_was_emptied_takes_back_what_was_placed_for_it(case: Cas
     assert not case.at("bin/p").exists()
     assert case.at("bin/q").exists()
     demand_sealed(case, first, second)
+
+
+def test_what_was_placed_since_is_taken_back_when_its_manifest_is_gone(case: Case) -> None:
+    """A manifest with a conflict is not sealed, and what it placed all the same is unknown to the seal before it."""
+    first, second = manifest(case, "a.toml", "/usr/bin/p"), manifest(case, "b.toml", "/usr/bin/q", "/usr/bin/mine")
+    case.at("bin/mine").write_text("somebody's")
+    case.overlay.apply([first])
+    demand_sealed(case, first)
+    assert case.overlay.apply([second]).conflicts
+    second.unlink()
+    assert case.overlay.apply([first]).changed
+    assert not case.at("bin/q").exists()
+    demand_sealed(case, first)
