@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ovlay.errors import InvalidInput, NoSpace, NotActive, NotPermitted, StateForbids
 from ovlay.files.destination import below, opened_parent
+from ovlay.files.owner import group_id, user_id
 from ovlay.files.source import content_of
 from ovlay.model import AnomalyKind, Persistence
 from ovlay.plan.placing import MakeLeadingDirectory, PlaceFile
@@ -137,27 +138,3 @@ def _is_so(host: Host, root: int, target: str, relative: str, step: PlaceFile) -
         return content_of(there).sha256 == step.sha256
     finally:
         os.close(there)
-
-
-def user_id(name: str | int) -> int:
-    """The number of a user that is given by name or number; raises `InvalidInput` where there is none."""
-    import pwd
-
-    if isinstance(name, int) or name.isdecimal():
-        return int(name)
-    try:
-        return pwd.getpwnam(name).pw_uid
-    except KeyError:
-        raise InvalidInput(f"there is no user {name!r}") from None
-
-
-def group_id(name: str | int) -> int:
-    """The number of a group that is given by name or number; raises `InvalidInput` where there is none."""
-    import grp
-
-    if isinstance(name, int) or name.isdecimal():
-        return int(name)
-    try:
-        return grp.getgrnam(name).gr_gid
-    except KeyError:
-        raise InvalidInput(f"there is no group {name!r}") from None

@@ -71,8 +71,7 @@ class Application(NamedTuple):
 
         host, declared, before = backend.host, self.declared, self.began
         if declared.entries and comparison.sources is not None:
-            manifests = {*comparison.manifests, *(entry.origin.file for entry in declared.entries)}
-            seal(host, status, declared, manifests, sources=comparison.sources, before=before, placed=placed)
+            seal(host, status, declared, comparison, before=before, placed=placed)
         give_notice(host, status, declared, comparison, before=before, placed=placed)
 
     @property

@@ -119,6 +119,7 @@ class _Work:
             self._errors,
             wanted.sources,
             wanted.items,
+            wanted.owners,
         )
 
     # --- where an item is ------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ovlay.files.owner import Owner
     from ovlay.manifest.items import Item
     from ovlay.manifest.looking import Look
     from ovlay.receipts import Receipt, Stamp
@@ -67,7 +68,8 @@ class Comparison(NamedTuple):
     anew, so that it need not be read again; ``forgotten`` paths whose receipts are of nothing any more.
     ``manifests`` are those that something was placed for which stays. ``errors`` are the paths that could not be looked
     at, each with why: what is unmanaged there is not known. ``sources`` is how the sources looked (see
-    `ovlay.manifest.looking`), None where that is not known; ``items`` are what was compared, as it is declared.
+    `ovlay.manifest.looking`), None where that is not known; ``items`` are what was compared, as it is declared, and
+    ``owners`` whom the names in the entries stood for.
     """
 
     target: str
@@ -80,6 +82,7 @@ class Comparison(NamedTuple):
     errors: tuple[tuple[str, str], ...] = ()
     sources: Look | None = None
     items: Sequence[Item] = ()
+    owners: Sequence[tuple[Owner, tuple[int, int]]] = ()
 
     @property
     def conflicts(self) -> tuple[Finding, ...]:

@@ -8,6 +8,7 @@ import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 from ovlay.errors import InvalidInput
+from ovlay.files.owner import numbers_of
 from ovlay.manifest.document import InvalidManifest, Kind, Problem
 from ovlay.manifest.looking import exclusion, own_stamp, whole_stamp
 from ovlay.receipts import stamp_of
@@ -15,6 +16,7 @@ from ovlay.receipts import stamp_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from ovlay.files.owner import Owner
     from ovlay.host import Host
     from ovlay.manifest.document import Declared, Entry, Origin
     from ovlay.manifest.looking import Look
@@ -50,10 +52,14 @@ class Item(NamedTuple):
 
 
 class Expanded(NamedTuple):
-    """The items, sorted by path, and how the sources of the entries looked (see `ovlay.manifest.looking`)."""
+    """The items, sorted by path; how the sources of the entries looked (see `ovlay.manifest.looking`); and the owners.
+
+    ``owners`` are all that the entries name, each with the numbers that they stood for.
+    """
 
     items: tuple[Item, ...]
     sources: Look | None
+    owners: tuple[tuple[Owner, tuple[int, int]], ...] = ()
 
 
 def expand(host: Host, declared: Declared) -> Expanded:
@@ -66,18 +72,18 @@ def expand(host: Host, declared: Declared) -> Expanded:
         work.add(entry)
     if work.problems:
         raise InvalidManifest(work.problems)
-    return Expanded(work.sorted(), work.sources)
+    return Expanded(work.sorted(), work.sources, tuple(work.owners.items()))
 
 
 class _Expansion:
     def __init__(self, host: Host, target: str) -> None:
         self._host = host
         self._target = target
-        self._owners: dict[tuple[str | int | None, str | int | None], tuple[int, int]] = {}
         self._single: dict[str, Item] = {}
         self._grown: dict[str, Item] = {}
         self.problems: list[Problem] = []
         self.sources: Look = []
+        self.owners: dict[Owner, tuple[int, int]] = {}
 
     def sorted(self) -> tuple[Item, ...]:
         """All of them: what a tree has within what is declared to be a file, a link or absent is left out."""
@@ -157,16 +163,10 @@ class _Expansion:
         return walk.look
 
     def _owner(self, entry: Entry) -> tuple[int, int]:
-        from ovlay.files.installing import group_id, user_id
-
-        pair = (entry.owner, entry.group)
-        if pair not in self._owners:
-            uid, gid = self._host.default_owner
-            self._owners[pair] = (
-                uid if entry.owner is None else user_id(entry.owner),
-                gid if entry.group is None else group_id(entry.group),
-            )
-        return self._owners[pair]
+        owner = (entry.owner, entry.group)
+        if owner not in self.owners:
+            self.owners[owner] = numbers_of(owner, self._host.default_owner)
+        return self.owners[owner]
 
 
 class _Tree:

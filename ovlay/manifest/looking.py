@@ -6,6 +6,7 @@ import os
 import posixpath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ovlay.files.label import read_label
 from ovlay.receipts import stamp_of
 
 if TYPE_CHECKING:
@@ -71,28 +72,28 @@ class Places:
         try:
             for row, came in zip(rows, sources, strict=True):
                 path = posixpath.relpath(row.path, self._target)
-                found.append(self._copy(root, path, came) if row.kind == "tree" else self._single(root, path, row.kind))
+                found.append(self._copy(root, path, row, came) if row.kind == "tree" else self._single(root, path, row))
         finally:
             os.close(root)
         return found
 
-    def _single(self, root: int, path: str, kind: str) -> tuple[int, ...] | None:
+    def _single(self, root: int, path: str, row: Row) -> tuple[Any, ...] | None:
         try:
             there = os.stat(path, dir_fd=root, follow_symlinks=False)
         except FileNotFoundError:
-            if kind != "absent":
+            if row.kind != "absent":
                 raise
             return None
-        if kind == "directory":
-            return own_stamp(there)
+        if row.kind == "directory":
+            return directory_look(there, f"/proc/self/fd/{root}/{path}", labelled=row.label is not None)
         if self._placed.get(path) != stamp_of(there):
             self.youngest = max(self.youngest, there.st_ctime_ns)
         return whole_stamp(there)
 
-    def _copy(self, root: int, path: str, came: Look) -> Look:
+    def _copy(self, root: int, path: str, row: Row, came: Look) -> Look:
         """The same directories and names as in a tree that was looked at, where it was placed."""
         tree: Look = []
-        look, placed = os.stat, self._placed
+        look, placed, labelled = os.stat, self._placed, row.label is not None
         for inner, _, leaves, _ in came:
             place = posixpath.normpath(posixpath.join(path, inner))
             front = "" if place == "." else f"{place}/"
@@ -107,7 +108,8 @@ class Places:
                     found = look(name, dir_fd=descriptor, follow_symlinks=False)
                     stamps += (found.st_ino, found.st_mtime_ns, found.st_ctime_ns)
                     self.youngest = max(self.youngest, found.st_ctime_ns)
-                tree.append((inner, own_stamp(os.fstat(descriptor)), leaves, stamps))
+                itself = directory_look(os.fstat(descriptor), descriptor, labelled=labelled)
+                tree.append((inner, itself, leaves, stamps))
             finally:
                 os.close(descriptor)
         return tree
@@ -143,6 +145,15 @@ def _look_at_tree(tree: Look, descriptor: int, inner: str, left_out: Callable[[s
 def own_stamp(found: os.stat_result) -> tuple[int, ...]:
     """Of a directory only what is its own: who puts other files into it does not change what is declared."""
     return (found.st_dev, found.st_ino, found.st_mode, found.st_uid, found.st_gid)
+
+
+def directory_look(found: os.stat_result, where: int | str, *, labelled: bool) -> tuple[Any, ...]:
+    """The own stamp of a directory, and with ``labelled`` its label, which no other stamp of a directory tells of.
+
+    ``where`` is its path or a descriptor on it.
+    """
+    own = own_stamp(found)
+    return (*own, read_label(where)) if labelled else own
 
 
 def whole_stamp(found: os.stat_result) -> tuple[int, ...]:

@@ -21,7 +21,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from ovlay.manifest.document import Kind
-from ovlay.manifest.looking import own_stamp
+from ovlay.manifest.looking import directory_look
 from ovlay.receipts import RACY, notice_path, stamp_of
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def _digest(
     """
     import hashlib
 
-    looks: list[tuple[int, ...] | None] = list(map(placed.get, [item.path for item in items]))
+    looks: list[tuple[Any, ...] | None] = list(map(placed.get, [item.path for item in items]))
     stamps = [item.stamp for item in items if item.stamp is not None]
     youngest = max((stamp[4] for stamp in stamps), default=0)
     try:
@@ -165,7 +165,7 @@ def _columns(items: Sequence[Item]) -> list[Any]:
     return [paths, *runs, *rest]
 
 
-def _look(root: int, item: Item) -> tuple[tuple[int, ...] | None, int]:
+def _look(root: int, item: Item) -> tuple[tuple[Any, ...] | None, int]:
     """What is at the path of an item, and when it changed; ``OSError`` where nothing is, and something should be.
 
     Of a directory only what is its own counts: who puts a file into it changes nothing that is declared.
@@ -176,4 +176,6 @@ def _look(root: int, item: Item) -> tuple[tuple[int, ...] | None, int]:
         if item.kind is not Kind.ABSENT:
             raise
         return None, 0
-    return (own_stamp(found), 0) if item.kind is Kind.DIRECTORY else (stamp_of(found), found.st_ctime_ns)
+    if item.kind is Kind.DIRECTORY:
+        return directory_look(found, f"/proc/self/fd/{root}/{item.path}", labelled=item.label is not None), 0
+    return stamp_of(found), found.st_ctime_ns

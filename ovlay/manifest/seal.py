@@ -15,14 +15,18 @@ import os
 import posixpath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ovlay.errors import InvalidInput
+from ovlay.files.owner import numbers_of
 from ovlay.manifest.looking import Look, Places, Row, look_at_sources, whole_stamp, youngest
 from ovlay.receipts import RACY, is_durable, seal_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from ovlay.files.owner import Owner
     from ovlay.host import Host
     from ovlay.manifest.document import Declared, Entry
+    from ovlay.manifest.finding import Comparison
     from ovlay.model import Status
     from ovlay.receipts import Stamp
 
@@ -34,13 +38,15 @@ _MANY = 2_000  # files: from here on a process of its own for the one side is wo
 class Seal(NamedTuple):
     """What was written down. ``read`` are the manifests that counted, ``asked`` the same with their stamps.
 
-    ``asked`` is None where the manifests have conditions, or may have been written to while they were read.
+    ``asked`` is None where the manifests have conditions, or may have been written to while they were read. ``owners``
+    are whom the rows name, each with the numbers that they stood for.
     """
 
     target: str
     rows: tuple[Row, ...]
     read: tuple[str, ...]
     asked: tuple[tuple[Any, ...], ...] | None
+    owners: tuple[tuple[Owner, tuple[int, int]], ...]
     sources: Look
     places: Look
 
@@ -61,7 +67,9 @@ class Seal(NamedTuple):
             return False
 
     def holds(self, host: Host) -> bool:
-        """Whether everything looks as it did."""
+        """Whether everything looks as it did, and every name of an owner is that of the same one."""
+        if not self._owners_are_the_same(host):
+            return False
         count = sum(len(part[2]) for tree in self.sources if isinstance(tree, list) for part in tree)
         child = _forked(lambda: self._is_in_place(host)) if count > _MANY else None
         try:
@@ -71,6 +79,12 @@ class Seal(NamedTuple):
         finally:
             other = None if child is None else _ended_well(child)
         return same and (self._is_in_place(host) if other is None else other)
+
+    def _owners_are_the_same(self, host: Host) -> bool:
+        try:
+            return all(numbers_of(owner, host.default_owner) == numbers for owner, numbers in self.owners)
+        except InvalidInput:
+            return False
 
     def _is_in_place(self, host: Host) -> bool:
         try:
@@ -91,10 +105,10 @@ def read_seal(host: Host, status: Status) -> Seal | None:
                 list(host.default_owner),
             ):
                 return None
-            rows, read, asked, manifests, sources, places = marshal.loads(stream.read())  # noqa: S302 (we wrote it)
+            manifests, rows, *seen = marshal.loads(stream.read())  # noqa: S302 (we wrote it)
         if not all(os.path.exists(file) for file in manifests):
             return None
-        return Seal(status.target, tuple(Row(*row) for row in rows), read, asked, sources, places)
+        return Seal(status.target, tuple(Row(*row) for row in rows), *seen)
     except (OSError, ValueError, TypeError, KeyError, EOFError):
         return None
 
@@ -103,33 +117,29 @@ def seal(
     host: Host,
     status: Status,
     declared: Declared,
-    manifests: Iterable[str],
+    comparison: Comparison,
     *,
-    sources: Look,
     before: int,
     placed: Mapping[str, Stamp | None],
 ) -> None:
-    """Write down that everything is as declared; ``manifests`` are those that something was placed for.
+    """Write down that everything is as declared, as was found by a comparison that was begun at ``before``.
 
-    ``sources`` is how they looked when they were compared. Not where anything changed after ``before``, when that was
-    begun, nor so shortly before it that it could be changed again without changing its stamp. What was ``placed`` since
-    is as it was left, and has settled: see
-    `ovlay.receipts.has_settled`.
+    Not where anything changed since then, nor so shortly before it that it could be changed again without changing its
+    stamp. What was ``placed`` since is as it was left, and has settled: see `ovlay.receipts.has_settled`.
     """
+    assert comparison.sources is not None
     rows = rows_of(declared.entries)
     try:
         places = Places(host.path(declared.target), declared.target, placed)
-        look = places.look(rows, sources)
+        look = places.look(rows, comparison.sources)
     except OSError:
         return
-    if max(youngest(sources), places.youngest) <= before - RACY:
-        write_seal(host, status, declared, manifests, sources=sources, places=look)
+    if max(youngest(comparison.sources), places.youngest) <= before - RACY:
+        write_seal(host, status, declared, comparison, places=look)
 
 
-def write_seal(
-    host: Host, status: Status, declared: Declared, manifests: Iterable[str], *, sources: Look, places: Look
-) -> None:
-    """Write a seal of what was seen."""
+def write_seal(host: Host, status: Status, declared: Declared, comparison: Comparison, *, places: Look) -> None:
+    """Write a seal of what was seen; it is broken where a manifest is gone that something was placed for."""
     assert status.overlay is not None
     try:
         asked = None if declared.is_conditional else _asked(declared.manifests)
@@ -138,12 +148,14 @@ def write_seal(
     if asked and max(changed for *_, link, file in asked for changed in (link[-1], file[-1])) > declared.read - RACY:
         asked = None
     head = {"schema": SCHEMA, "device": status.overlay.device, "owner": host.default_owner}
+    manifests = {*comparison.manifests, *(entry.origin.file for entry in declared.entries)}
     rows = tuple(tuple(row) for row in rows_of(declared.entries))
-    rest = marshal.dumps((rows, declared.manifests, asked, sorted(set(manifests)), sources, places), 2)
+    seen = (declared.manifests, asked, tuple(comparison.owners), comparison.sources, places)
     path = _path(host, status)
     host.make_private_directory(posixpath.dirname(posixpath.dirname(path)))
     host.make_private_directory(posixpath.dirname(path))
-    host.write(path, json.dumps(head).encode() + b"\n" + rest, mode=0o600)
+    body = marshal.dumps((sorted(manifests), rows, *seen), 2)
+    host.write(path, json.dumps(head).encode() + b"\n" + body, mode=0o600)
 
 
 def rows_of(entries: Iterable[Entry]) -> tuple[Row, ...]:

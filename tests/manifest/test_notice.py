@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ovlay.files.label import ATTRIBUTE
 from ovlay.manifest.declaring import declare
 from ovlay.manifest.notice import is_in_sight, is_noticed
 from ovlay.receipts import withdraw_verdicts
@@ -86,6 +87,19 @@ def test_a_notice_names_nothing(case: Case) -> None:
 def test_whatever_changes_it_is_not_known_any_more(case: Case, change: Callable[[Case], object]) -> None:
     assert noticed(case)
     change(case)
+    assert not noticed(case)
+
+
+def test_a_directory_that_was_given_another_label(case: Case) -> None:
+    label = b"system_u:object_r:%s_t:s0\0"
+    case.says('directory path = "/usr/lib/state"; mode = "0700"; label = "system_u:object_r:bin_t:s0"')
+    try:
+        os.setxattr(case.host.path("/usr/lib/state"), ATTRIBUTE, label % b"bin")
+    except OSError:
+        pytest.skip("this filesystem has no labels")
+    case.overlay.apply([case.manifest])
+    assert noticed(case)
+    os.setxattr(case.host.path("/usr/lib/state"), ATTRIBUTE, label % b"usr")
     assert not noticed(case)
 
 

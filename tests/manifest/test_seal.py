@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 import time
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
 
+from ovlay.errors import InvalidInput
+from ovlay.files.label import ATTRIBUTE
 from ovlay.manifest import compare
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.manifest.case import Case
@@ -24,6 +30,13 @@ def manifest(case: Case, name: str, *paths: str) -> Path:
     file.write_text("schema = 1\n" + "".join(f'[[file]]\npath = "{path}"\ntext = "{path}"\n' for path in paths))
     time.sleep(SETTLED)
     return file
+
+
+def relabel(place: Path, label: str) -> None:
+    try:
+        os.setxattr(place, ATTRIBUTE, label.encode() + b"\0")
+    except OSError:
+        pytest.skip("this filesystem, or this user, has no labels")
 
 
 def demand_sealed(case: Case, *manifests: Path) -> None:
@@ -61,3 +74,92 @@ def test_what_was_placed_since_is_taken_back_when_its_manifest_is_gone(case: Cas
     assert case.overlay.apply([first]).changed
     assert not case.at("bin/q").exists()
     demand_sealed(case, first)
+
+
+LABEL, ANOTHER = "system_u:object_r:bin_t:s0", "system_u:object_r:usr_t:s0"
+
+
+@pytest.mark.parametrize(
+    ("entry", "path"),
+    [
+        (f'directory path = "/usr/lib/state"; label = "{LABEL}"', "lib/state"),
+        (f'tree path = "/usr/share/tree"; source = "source/tree"; label = "{LABEL}"', "share/tree/sub"),
+    ],
+    ids=["directory", "tree"],
+)
+def test_a_directory_that_was_given_another_label(case: Case, entry: str, path: str) -> None:
+    """Its ctime says nothing of that: it changes with every name in it too."""
+    case.put("tree/sub/file", "x")
+    relabel(case.source, LABEL)
+    case.says(entry)
+    time.sleep(SETTLED)
+    case.apply()
+    demand_sealed(case, case.manifest)
+    relabel(case.at(path), ANOTHER)
+    assert [found.path for found in case.apply().conflicts] == [path]
+    assert [(drift.path, str(drift.state)) for drift in case.overlay.drift([case.manifest]).deviations] == [
+        (path, "conflict")
+    ]
+    case.apply(force=True)
+    demand_sealed(case, case.manifest)
+
+
+@pytest.fixture
+def users(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """The numbers of users by name, and nobody else is known."""
+    numbers: dict[str, int] = {}
+
+    def user(name: str) -> pwd.struct_passwd:
+        return pwd.struct_passwd((name, "x", numbers[name], 0, "", "/", "/bin/false"))
+
+    monkeypatch.setattr(pwd, "getpwnam", user)
+    return numbers
+
+
+def test_an_owner_that_has_another_number_by_now(case: Case, users: dict[str, int]) -> None:
+    users["svc"] = os.geteuid()
+    case.says('file path = "/usr/bin/p"; text = "x"; owner = "svc"')
+    time.sleep(SETTLED)
+    case.apply()
+    demand_sealed(case, case.manifest)
+    users["svc"] += 1
+    assert case.states() == {"bin/p": "differs"}
+    assert case.overlay.plan_apply([case.manifest]).plan.steps
+    if os.geteuid() == 0:
+        assert case.apply().changed
+        assert case.at("bin/p").stat().st_uid == users["svc"]
+        demand_sealed(case, case.manifest)
+    del users["svc"]
+    with pytest.raises(InvalidInput, match="no user 'svc'"):
+        case.apply()
+
+
+def counted(monkeypatch: pytest.MonkeyPatch, module: object, name: str) -> list[object]:
+    """What a function is called with from now on."""
+    calls: list[object] = []
+    function: Callable[..., object] = getattr(module, name)
+
+    def call(first: object, *rest: object, **named: object) -> object:
+        calls.append(first)
+        return function(first, *rest, **named)
+
+    monkeypatch.setattr(module, name, call)
+    return calls
+
+
+def test_labels_and_owners_are_asked_for_only_where_they_are_declared(
+    case: Case, users: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users["svc"] = os.geteuid()
+    case.put("tree/sub/file", "x")
+    plain = 'tree path = "/usr/share/tree"; source = "source/tree"', 'directory path = "/usr/lib/a"'
+    owned = (f'file path = "/usr/bin/{name}"; text = "x"; owner = "svc"' for name in "pqr")
+    attributes, names = counted(monkeypatch, os, "getxattr"), counted(monkeypatch, pwd, "getpwnam")
+    for entries, known in ((plain, Counter()), ((*plain, *owned), Counter(["svc"]))):
+        case.says(*entries)
+        time.sleep(SETTLED)
+        case.apply()
+        attributes.clear()
+        names.clear()
+        demand_sealed(case, case.manifest)
+        assert (attributes, Counter(names)) == ([], known)
