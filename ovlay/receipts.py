@@ -25,7 +25,9 @@ SCHEMA = "ovlay.receipts/1"
 NOTHING = "nothing"
 """What a base is called that does not have a path."""
 
-RACY = 20_000_000  # nanoseconds: more than a tick of the clock that file systems take their stamps from (CONFIG_HZ)
+_TICK = 20_000_000  # nanoseconds: more than a tick of the clock that file systems take their stamps from (CONFIG_HZ)
+_SECOND = 1_000_000_000
+_COARSEST = 2 * _SECOND + _TICK
 
 Stamp = tuple[int, int, int, int, int]
 """Of stat(2): device, inode, size, and the nanoseconds of mtime and ctime. While it is the same the file is."""
@@ -78,13 +80,28 @@ def stamp_of(found: os.stat_result) -> Stamp:
     return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
+def settled_from(changed: Iterable[int]) -> int:
+    """From when on nothing that changed at these times (ctimes) can change again without another stamp, in nanoseconds.
+
+    File systems take the time from a clock that ticks (ktime_get_coarse_real_ts64()), and some keep whole seconds of it
+    only: ext4 with inodes of 128 bytes (Documentation/filesystems/ext4/inodes.rst, "Inode Timestamps"), and FAT, where
+    it is every second one (fs/fat/misc.c). So a time with no fraction of a second may stand for any in the next two.
+    """
+    times = list(changed)
+    whole = [each for each in times if not each % _SECOND]
+    return max(max(times, default=0) + _TICK, max(whole, default=-_COARSEST) + _COARSEST)
+
+
 def has_settled(stamps: Iterable[Stamp | None]) -> bool:
-    """Wait until no file can be changed again without changing its stamp; False where the clock was set back."""
-    latest = max((stamp[4] for stamp in stamps if stamp is not None), default=0)
-    left = latest + RACY - time.time_ns()
-    if 0 < left <= RACY:
-        time.sleep(left / 1e9)
-    return left <= RACY
+    """Wait for a tick until no file can be changed again without changing its stamp.
+
+    False where that takes longer, on a file system with coarse stamps or since the clock was set back: what looks so
+    has to be read again another time.
+    """
+    left = settled_from(stamp[4] for stamp in stamps if stamp is not None) - time.time_ns()
+    if 0 < left <= _TICK:
+        time.sleep(left / _SECOND)
+    return left <= _TICK
 
 
 def is_durable(status: Status) -> bool:

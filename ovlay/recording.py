@@ -8,7 +8,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ovlay.receipts import (
-    RACY,
     SCHEMA,
     Receipt,
     Stamp,
@@ -18,6 +17,7 @@ from ovlay.receipts import (
     last_settled,
     parse_book,
     parse_line,
+    settled_from,
     withdraw_verdicts,
 )
 
@@ -203,16 +203,16 @@ class Journal:
         self._known, self._done, self._intended, self._origins, self._rows = None, {}, {}, Origins(), {}
 
     def _text(self, receipts: Mapping[str, Receipt]) -> str:
-        now = time.time_ns() - RACY
+        late = self._unsettled(receipts)
         lines = []
         for path in sorted(receipts):
             receipt = receipts[path]
             placed, came, row = receipt.placed, receipt.source_stamp, None
             if self._done.get(path) is receipt:
                 placed, row = self.stamps[path], self._rows.get(path)
-            if placed is not None and placed[4] > now:
-                placed = None  # it can be changed again with the same stamps: next time it is read
-            if came is not None and came[4] > now:
+            if placed is not None and placed[4] in late:
+                placed = None  # next time it is read
+            if came is not None and came[4] in late:
                 receipt, row = receipt._replace(source_stamp=None), None
             if row is None:
                 if receipt.before is not None:
@@ -220,6 +220,14 @@ class Journal:
                 row = self._origins.row(receipt)[1]
             lines.append(_closed(row, "i" if receipt.pending else "p", placed))
         return "".join((head_of(self._identity), self._origins.origins(), *lines))
+
+    def _unsettled(self, receipts: Mapping[str, Receipt]) -> frozenset[int]:
+        """The ctimes of what can be changed again with the same stamps: most often none, as one question tells."""
+        now, times = time.time_ns(), [stamp[4] for stamp in self.stamps.values() if stamp is not None]
+        times += [receipt.placed[4] for receipt in receipts.values() if receipt.placed is not None]
+        times += [receipt.source_stamp[4] for receipt in receipts.values() if receipt.source_stamp is not None]
+        late = times if settled_from(times) > now else ()
+        return frozenset(each for each in late if settled_from((each,)) > now)
 
     def _record_bases(self) -> None:
         from ovlay.bases import record_bases

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ovlay.bases import Seen, read_bases, record_bases
-from ovlay.receipts import NOTHING, Receipt, book_path, drop_receipts, parse_book, stamp_of
+from ovlay.receipts import (
+    NOTHING,
+    Receipt,
+    book_path,
+    drop_receipts,
+    has_settled,
+    parse_book,
+    settled_from,
+    stamp_of,
+)
 from ovlay.recording import Journal
 from ovlay.simulated import SimulatedHost
 
@@ -80,6 +89,33 @@ def test_a_stamp_that_is_too_young_is_not_kept(host: SimulatedHost, tmp_path: Pa
     assert (receipts["bin/x"].placed, receipts["bin/x"].source_stamp) == (None, None)
     assert receipts["bin/y"].placed is not None
     assert receipts["bin/y"].source_stamp is not None
+
+
+def test_a_stamp_of_whole_seconds_is_too_young_for_two_of_them(host: SimulatedHost) -> None:
+    """As ext4 with small inodes and FAT have them; beside one of the same second that says more."""
+    second = 1_000_000_000
+    now = time.time_ns() // second * second
+    fine, coarse, old = (1, 2, 3, OLD, now - second + 1), (1, 2, 3, OLD, now - second), (1, 2, 3, OLD, now - 3 * second)
+    book = journal(host)
+    book.settled([placed("fine", placed=fine), placed("coarse", placed=coarse), placed("old", placed=old)])
+    book.settled([placed("source", source_stamp=coarse)])
+    book.settle()
+    receipts = read(host)
+    assert {path for path, receipt in receipts.items() if receipt.placed is not None} == {"fine", "old", "source"}
+    assert receipts["source"].source_stamp is None
+
+
+def test_what_does_not_settle_in_a_tick_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = OLD + 5_000_000
+    slept: list[float] = []
+    monkeypatch.setattr(time, "time_ns", lambda: now)
+    monkeypatch.setattr(time, "sleep", slept.append)
+    for changed, settles in ((OLD + 1, True), (OLD, False), (OLD - 1_999_999_999, True), (OLD + 10**9 + 1, False)):
+        slept.clear()
+        assert has_settled([None, (1, 2, 3, OLD, changed)]) is settles
+        assert sum(slept) < 0.02
+    assert has_settled([])
+    assert settled_from([]) < OLD
 
 
 def test_those_of_another_overlay_do_not_count(host: SimulatedHost) -> None:

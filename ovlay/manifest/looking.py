@@ -58,12 +58,12 @@ def look_at_sources(rows: Iterable[Row]) -> Look:
 
 
 class Places:
-    """How that looks which was placed. ``youngest`` is the latest change of what had to be looked at for that."""
+    """How that looks which was placed. ``changes`` are the ctimes of what had to be looked at for that."""
 
     def __init__(self, top: str, target: str, placed: Mapping[str, Stamp | None] | None = None) -> None:
         self._top, self._target = top, target
         self._placed = placed or {}
-        self.youngest = 0
+        self.changes: list[int] = []
 
     def look(self, rows: Iterable[Row], sources: Look) -> Look:
         """What was placed for these rows; raises ``OSError`` where something is not there."""
@@ -87,7 +87,7 @@ class Places:
         if row.kind == "directory":
             return directory_look(there, f"/proc/self/fd/{root}/{path}", labelled=row.label is not None)
         if self._placed.get(path) != stamp_of(there):
-            self.youngest = max(self.youngest, there.st_ctime_ns)
+            self.changes.append(there.st_ctime_ns)
         return whole_stamp(there)
 
     def _copy(self, root: int, path: str, row: Row, came: Look) -> Look:
@@ -107,7 +107,7 @@ class Places:
                         continue
                     found = look(name, dir_fd=descriptor, follow_symlinks=False)
                     stamps += (found.st_ino, found.st_mtime_ns, found.st_ctime_ns)
-                    self.youngest = max(self.youngest, found.st_ctime_ns)
+                    self.changes.append(found.st_ctime_ns)
                 itself = directory_look(os.fstat(descriptor), descriptor, labelled=labelled)
                 tree.append((inner, itself, leaves, stamps))
             finally:
@@ -161,15 +161,16 @@ def whole_stamp(found: os.stat_result) -> tuple[int, ...]:
     return (*own_stamp(found), found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
-def youngest(look: Look) -> int:
-    """The latest change of all that was looked at."""
-    times = [0]
+def changes_of(look: Look) -> list[int]:
+    """When all that was looked at changed last (ctimes); of directories that is not known."""
+    times: list[int] = []
     for part in look:
         if isinstance(part, list):
-            times += [max(stamps[2::3]) for *_, stamps in part if stamps]
+            for *_, stamps in part:
+                times += stamps[2::3]
         elif part is not None and len(part) == len(_FULL):
             times.append(part[-1])
-    return max(times)
+    return times
 
 
 _FULL = ("st_dev", "st_ino", "st_mode", "st_uid", "st_gid", "st_size", "st_mtime_ns", "st_ctime_ns")

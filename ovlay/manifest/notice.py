@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from ovlay.manifest.document import Kind
 from ovlay.manifest.looking import directory_look
-from ovlay.receipts import RACY, notice_path, stamp_of
+from ovlay.receipts import notice_path, settled_from, stamp_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -61,7 +61,7 @@ def give_notice(
     if path is None or status.overlay is None or not all(map(is_in_sight, others)):
         return
     found = _digest(host, status.overlay.device, declared, comparison.items, placed)
-    if found is None or found[1] > before - RACY:
+    if found is None or found[1] > before:
         return
     notice = [found[0], others]
     known = [each for each in _read(host, path) if each != notice]
@@ -127,29 +127,28 @@ def _read(host: Host, path: str) -> list[list[Any]]:
 def _digest(
     host: Host, device: str, declared: Declared, items: Sequence[Item], placed: Mapping[str, Stamp | None]
 ) -> tuple[str, int] | None:
-    """The digest of what is declared and how it looks now, and when the last of it changed that was not ``placed``.
+    """The digest of what is declared and how it looks now, and from when on what was not ``placed`` has settled.
 
     None where something is not there. ``items`` are as they were expanded: with the stamps that the sources had then.
     """
     import hashlib
 
     looks: list[tuple[Any, ...] | None] = list(map(placed.get, [item.path for item in items]))
-    stamps = [item.stamp for item in items if item.stamp is not None]
-    youngest = max((stamp[4] for stamp in stamps), default=0)
+    changes = [item.stamp[4] for item in items if item.stamp is not None]
     try:
         root = os.open(host.path(declared.target), _DIRECTORY)
         try:
             for number, item in enumerate(items):
                 if looks[number] is None or item.kind is Kind.DIRECTORY:
                     looks[number], changed = _look(root, item)
-                    youngest = max(youngest, changed)
+                    changes.append(changed)
         finally:
             os.close(root)
     except OSError:
         return None
     whole = (SCHEMA, device, declared.target, sorted(declared.manifests), _columns(items), looks)
     # Version 2 of the format writes equal values as equal bytes, in every release of Python: marshal(3).
-    return hashlib.sha256(marshal.dumps(whole, 2)).hexdigest(), youngest
+    return hashlib.sha256(marshal.dumps(whole, 2)).hexdigest(), settled_from(changes)
 
 
 def _columns(items: Sequence[Item]) -> list[Any]:

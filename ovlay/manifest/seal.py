@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ovlay.errors import InvalidInput
 from ovlay.files.owner import numbers_of
-from ovlay.manifest.looking import Look, Places, Row, look_at_sources, whole_stamp, youngest
-from ovlay.receipts import RACY, is_durable, seal_path
+from ovlay.manifest.looking import Look, Places, Row, changes_of, look_at_sources, whole_stamp
+from ovlay.receipts import is_durable, seal_path, settled_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -134,7 +134,7 @@ def seal(
         look = places.look(rows, comparison.sources)
     except OSError:
         return
-    if max(youngest(comparison.sources), places.youngest) <= before - RACY:
+    if settled_from((*changes_of(comparison.sources), *places.changes)) <= before:
         write_seal(host, status, declared, comparison, places=look)
 
 
@@ -145,7 +145,7 @@ def write_seal(host: Host, status: Status, declared: Declared, comparison: Compa
         asked = None if declared.is_conditional else _asked(declared.manifests)
     except OSError:
         return
-    if asked and max(changed for *_, link, file in asked for changed in (link[-1], file[-1])) > declared.read - RACY:
+    if asked and settled_from(stamp[-1] for *_, link, file in asked for stamp in (link, file)) > declared.read:
         asked = None
     head = {"schema": SCHEMA, "device": status.overlay.device, "owner": host.default_owner}
     manifests = {*comparison.manifests, *(entry.origin.file for entry in declared.entries)}

@@ -6,7 +6,7 @@ import os
 import pwd
 import time
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -163,3 +163,65 @@ def test_labels_and_owners_are_asked_for_only_where_they_are_declared(
         names.clear()
         demand_sealed(case, case.manifest)
         assert (attributes, Counter(names)) == ([], known)
+
+
+@pytest.fixture
+def coarse(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system that knows whole seconds only, as ext4 with inodes of 128 bytes; one of them begins now."""
+    case.says('symlink path = "/usr/bin/first"; to = "old"')
+    case.apply()  # with all that is imported for the first one
+    assert case.overlay.drift([case.manifest]).clean
+    second = 1_000_000_000
+    begun = time.time_ns() % second
+
+    def rounded(function: Callable[..., os.stat_result]) -> Callable[..., os.stat_result]:
+        def look(*words: Any, **named: Any) -> os.stat_result:
+            found = function(*words, **named)
+            fields = {name: getattr(found, name) for name in dir(found) if name.startswith("st_")}
+            fields |= {name: (fields[name] - begun) // second * second for name in ("st_mtime_ns", "st_ctime_ns")}
+            return os.stat_result(tuple(found), fields)
+
+        return look
+
+    for name in ("stat", "lstat", "fstat"):
+        monkeypatch.setattr(os, name, rounded(getattr(os, name)))
+
+
+@pytest.mark.usefixtures("coarse")
+def test_a_source_that_was_edited_in_the_second_of_an_apply(case: Case) -> None:
+    """No stamp tells of it, and none of that second is believed."""
+    case.put("tool", "one")
+    case.says('file path = "/usr/bin/tool"; source = "source/tool"')
+    case.apply()
+    case.put("tool", "two")
+    assert case.states() == {"bin/tool": "differs"}
+    assert case.apply().changed
+    assert case.at("bin/tool").read_text() == "two"
+
+
+@pytest.mark.usefixtures("coarse")
+def test_a_placed_file_that_was_edited_in_the_second_of_an_apply(case: Case) -> None:
+    case.says('file path = "/usr/bin/text"; text = "one"')
+    case.apply()
+    case.at("bin/text").write_text("two")
+    assert [str(drift.state) for drift in case.overlay.drift([case.manifest]).deviations] == ["conflict"]
+    assert case.apply().conflicts
+
+
+@pytest.mark.usefixtures("coarse")
+def test_a_manifest_that_was_edited_in_the_second_of_an_apply(case: Case) -> None:
+    case.says('symlink path = "/usr/bin/link"; to = "one"')
+    case.apply()
+    case.says('symlink path = "/usr/bin/link"; to = "two"')
+    case.apply()
+    assert os.readlink(case.at("bin/link")) == "two"
+
+
+@pytest.mark.usefixtures("coarse")
+def test_what_is_two_seconds_old_is_sealed_on_any_file_system(case: Case) -> None:
+    case.put("tool", "one")
+    case.says('file path = "/usr/bin/tool"; source = "source/tool"')
+    case.apply()
+    time.sleep(3 + SETTLED)
+    case.apply()
+    demand_sealed(case, case.manifest)
