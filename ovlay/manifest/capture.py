@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from ovlay.changes.change import ChangeKind
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from ovlay.changes.change import Change, Changes
     from ovlay.host import Host
     from ovlay.kernel import Mount, Views
-    from ovlay.manifest.document import Entry
+    from ovlay.manifest.document import Entry, Manifest
     from ovlay.manifest.writer import Written
 
 SYSTEM_MANIFEST = "/etc/ovlay/manifest.d/captured.toml"
@@ -56,15 +57,18 @@ def plan_capture(
 
     ``paths`` are absolute, or relative to the target; ``ignore`` are globs of gitignore(5). What is as another manifest
     that is found declares it is left out, unless ``everything``. What a manifest cannot say is named in the warnings of
-    the plan. Raises `NotActive`, `NotPermitted`, `StateForbids` where something lies over
-    the overlay, `InvalidInput` for a path that is not in the target or a manifest that cannot be added to.
+    the plan.
+
+    Raises `NotActive`, `NotPermitted`, `StateForbids` where something lies over the overlay, `InvalidInput` for a path
+    that is not in the target or a manifest that cannot be added to: such as one that does not count here, or has none
+    but entries of a path that do not.
     """
     target = backend.target
     file = default_manifest(backend.host) if to is None else os.path.abspath(to)
     file = os.path.realpath(file) if os.path.islink(file) else file
     if is_below(os.path.realpath(file), (os.path.realpath(backend.host.path(target)),)):
         raise InvalidInput(f"{file} is in {target} itself", remedy="name a manifest elsewhere with --to")
-    manifest = _Existing.read(file, target)
+    manifest = _Existing.read(backend, file)
     wanted = tuple(dict.fromkeys(inside(target, path) for path in paths))
     backend.refuse_covered(backend.status())
     mount = overlay_of(backend)
@@ -88,10 +92,10 @@ def plan_capture(
             f"left out, being as declared already: {len(known)} paths, by {files} (--all captures them too)"
         )
     warnings += _overruled(target, file, [change.path for change in found.changes], elsewhere.otherwise)
-    keeper = Keeper(target, file, manifest.written, entries)
+    keeper = Keeper(target, file, manifest.written, entries, retired=manifest.retired)
     steps = keeper.steps()
     gone = manifest.contradicting(keeper.entries)
-    text = put(manifest.text or begin(target), keeper.entries, file=file, without=gone)
+    text = put(manifest.text or begin(target), keeper.entries, file=file, without=gone, retired=manifest.retired)
     warnings += [f"{path} is no longer declared in {file}: what is captured leaves no room for it" for path in gone]
     warnings += manifest.without_change(found, wanted, gone)
     if not keeper.entries or (text == manifest.text and not steps):
@@ -123,15 +127,19 @@ def _declared(path: str, elsewhere: Mapping[str, str]) -> str | None:
 
 
 class _Existing(NamedTuple):
-    """The manifest that is added to, as it is now; with no text where there is none yet."""
+    """The manifest that is added to, as it is now; with no text where there is none yet.
+
+    ``retired`` are the lines of entries whose condition does not hold here, each with the reason.
+    """
 
     file: str
     text: str
     digest: str
-    written: tuple[Written, ...]
+    written: tuple[Written, ...] = ()
+    retired: Mapping[int, str] = MappingProxyType({})
 
     @classmethod
-    def read(cls, file: str, target: str) -> _Existing:
+    def read(cls, backend: Backend, file: str) -> _Existing:
         import hashlib
 
         from ovlay.manifest.load import load_manifest
@@ -140,20 +148,27 @@ class _Existing(NamedTuple):
             with open(file, "rb") as stream:
                 data = stream.read()
         except FileNotFoundError:
-            return cls(file, "", NOTHING, ())
+            return cls(file, "", NOTHING)
         digest = hashlib.sha256(data).hexdigest()
         if not data.strip():
-            return cls(file, "", digest, ())
+            return cls(file, "", digest)
         known = load_manifest(file)
-        if known.target != target:
-            raise InvalidInput(f"{file} is for {known.target}, not {target}", remedy="name another file with --to")
+        if known.target != backend.target:
+            raise InvalidInput(
+                f"{file} is for {known.target}, not {backend.target}", remedy="name another file with --to"
+            )
         text = data.decode()
-        return cls(file, text, digest, entries_in(text, file))
+        return cls(file, text, digest, entries_in(text, file), _retired(backend, known))
+
+    @property
+    def counting(self) -> tuple[Written, ...]:
+        """The entries that count here."""
+        return tuple(written for written in self.written if written.line not in self.retired)
 
     @property
     def trees(self) -> frozenset[str]:
         """The paths of its trees."""
-        return frozenset(written.path for written in self.written if written.kind is Kind.TREE)
+        return frozenset(written.path for written in self.counting if written.kind is Kind.TREE)
 
     def contradicting(self, entries: Sequence[Entry]) -> tuple[str, ...]:
         """The paths of entries that cannot stay: below what is no directory now, or no directory with something in it.
@@ -165,7 +180,7 @@ class _Existing(NamedTuple):
         above = {parent for path in paths for parent in _parents(path)}
         return tuple(
             written.path
-            for written in self.written
+            for written in self.counting
             if written.path not in paths
             and (
                 not leaves.isdisjoint(_parents(written.path))
@@ -180,13 +195,29 @@ class _Existing(NamedTuple):
         changed |= {parent for path in changed for parent in _parents(path)}
         left = [
             written.path
-            for written in self.written
+            for written in self.counting
             if written.path not in gone and written.kind is not Kind.TREE
             if (path := written.path.removeprefix(prefix)) not in changed and (not wanted or is_below(path, wanted))
         ]
         if left:
             more = f" and {len(left) - 1} more" if len(left) > 1 else ""
             yield f"{left[0]}{more}: declared in {self.file}, and as in the base now; what is declared stays"
+
+
+def _retired(backend: Backend, manifest: Manifest) -> dict[int, str]:
+    """The lines of entries that do not count here, with the reasons; raises `InvalidInput` where none of them does."""
+    from ovlay.manifest.conditions import reason_against
+    from ovlay.manifest.declaring import facts_about
+
+    with facts_about(backend, (manifest,)) as facts:
+        why = reason_against(manifest.when, facts)
+        if why is not None:
+            raise InvalidInput(
+                f"{manifest.file} has a condition that does not hold here ({why}): what is captured would not count",
+                remedy="name another file with --to",
+            )
+        reasons = {entry.origin.line: reason_against(entry.when, facts) for entry in manifest.entries}
+    return {line: reason for line, reason in reasons.items() if reason is not None}
 
 
 def _parents(path: str) -> Iterator[str]:

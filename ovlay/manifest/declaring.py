@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ovlay.errors import InvalidInput, NotPermitted
@@ -13,7 +14,7 @@ from ovlay.manifest.stack import load_stack, resolve
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from ovlay.backend import Backend
     from ovlay.manifest.document import Declared, Manifest
@@ -32,36 +33,48 @@ def declare(
 
     Raises `InvalidManifest`, `NotPermitted`, and `InvalidInput` for manifests of another target.
     """
-    from ovlay.changes.find import overlay_of
-
     begun = time.time_ns()
     manifests = load_stack(backend.host, paths, user=user)
-    status = backend.status() if any(_asks_the_base(manifest) for manifest in manifests) else None
-    sides = None
-    if status is not None:
-        sides = Sides(backend, None if status.overlay is None else overlay_of(backend))
-    try:
-
-        def has(path: str) -> bool:
-            if sides is None or not path.startswith(backend.target + "/"):
-                return backend.host.exists(path)
-            try:
-                return sides.base.look(posixpath.relpath(path, backend.target)) is not None
-            except NotPermitted:
-                if base_has is None:
-                    raise
-                return base_has(path)
-
-        declared = resolve(manifests, Facts(backend.host.os_release, backend.base(), has))
-    finally:
-        if sides is not None:
-            sides.close()
+    with facts_about(backend, manifests, base_has=base_has) as facts:
+        declared = resolve(manifests, facts)
     if declared.target != backend.target and declared.manifests:
         raise InvalidInput(
             f"{', '.join(declared.manifests)} is for {declared.target}, and not for {backend.target}",
             remedy=f"say --target {declared.target}",
         )
     return declared._replace(read=begun)
+
+
+@contextmanager
+def facts_about(
+    backend: Backend, manifests: Sequence[Manifest], *, base_has: Callable[[str], bool] | None = None
+) -> Iterator[Facts]:
+    """What the conditions of these manifests are held against; the base is open meanwhile, where one asks about it.
+
+    ``base_has`` as in `declare`.
+    """
+    from ovlay.changes.find import overlay_of
+
+    status = backend.status() if any(_asks_the_base(manifest) for manifest in manifests) else None
+    sides = None
+    if status is not None:
+        sides = Sides(backend, None if status.overlay is None else overlay_of(backend))
+
+    def has(path: str) -> bool:
+        if sides is None or not path.startswith(backend.target + "/"):
+            return backend.host.exists(path)
+        try:
+            return sides.base.look(posixpath.relpath(path, backend.target)) is not None
+        except NotPermitted:
+            if base_has is None:
+                raise
+            return base_has(path)
+
+    try:
+        yield Facts(backend.host.os_release, backend.base(), has)
+    finally:
+        if sides is not None:
+            sides.close()
 
 
 def _asks_the_base(manifest: Manifest) -> bool:

@@ -23,13 +23,26 @@ _DIGITS = 12
 
 
 class Keeper:
-    """Names for the contents of entries, whose ``source`` is the captured file when they come, and the copy then."""
+    """Names for the contents of entries, whose ``source`` is the captured file when they come, and the copy then.
 
-    def __init__(self, target: str, manifest: str, written: Sequence[Written], entries: Iterable[Entry]) -> None:
+    ``written`` are those that the manifest has by now; the ones that are ``retired``, by their lines, stay as they are.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        manifest: str,
+        written: Sequence[Written],
+        entries: Iterable[Entry],
+        *,
+        retired: Collection[int] = (),
+    ) -> None:
         self._target, self._manifest = target, manifest
         self._top = posixpath.dirname(manifest)
         self._folder = sources_folder(manifest)
-        self._old = {entry.path: str(entry.table["source"]) for entry in written if "source" in entry.table}
+        having = [entry for entry in written if "source" in entry.table]
+        self._old = {entry.path: str(entry.table["source"]) for entry in having if entry.line not in retired}
+        self._retired = [str(entry.table["source"]) for entry in having if entry.line in retired]
         self._files: dict[str, str] = {}
         self._folders: set[str] = set()
         self._steps: list[KeepSource] = []
@@ -43,11 +56,12 @@ class Keeper:
     def obsolete(self, gone: Collection[str]) -> tuple[str, ...]:
         """The kept contents that only entries named which are replaced, or of the paths ``gone``."""
         now = {entry.path: entry.source or "" for entry in self.entries}
-        still = {self._relative(source) for source in now.values()}
-        still |= {source for path, source in self._old.items() if path not in now and path not in gone}
+        stay = [source for path, source in self._old.items() if path not in now and path not in gone]
+        still = {self._relative(source) for source in (*now.values(), *stay, *self._retired)}
         left = {source for path, source in self._old.items() if path in now or path in gone}
         inside = f"{self._folder}/"
-        return tuple(sorted(source for source in left - still if posixpath.normpath(source).startswith(inside)))
+        left = {source for source in left if self._relative(source) not in still}
+        return tuple(sorted(source for source in left if posixpath.normpath(source).startswith(inside)))
 
     def _kept(self, entry: Entry) -> Entry:
         if entry.source is None or entry.sha256 is None:
@@ -97,7 +111,7 @@ class Keeper:
             os.close(descriptor)
 
     def _relative(self, source: str) -> str:
-        return source.removeprefix(self._top.rstrip("/") + "/")
+        return posixpath.normpath(source).removeprefix(self._top.rstrip("/") + "/")
 
 
 def _folders(name: str) -> Iterator[str]:

@@ -6,6 +6,7 @@ import json
 import posixpath
 import re
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ovlay.errors import InvalidInput
@@ -13,7 +14,7 @@ from ovlay.manifest.document import SCHEMA, Entry, Kind
 from ovlay.manifest.positions import find_positions
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")  # str.splitlines() takes characters for line ends that TOML does not
 _BARE = re.compile(r"\s*(#.*)?$")
@@ -41,6 +42,11 @@ class Written:
     def path(self) -> str:
         """The path that it declares, normalised."""
         return posixpath.normpath(str(self.table.get("path")))
+
+    @property
+    def line(self) -> int:
+        """The line of its header, from 1."""
+        return self.start + 1
 
 
 def begin(target: str) -> str:
@@ -119,22 +125,37 @@ def _own_lines(lines: Sequence[str], mine: dict[int, tuple[str | int, ...]], sta
         yield from range(line - start, after - start)
 
 
-def put(text: str, entries: Iterable[Entry], *, file: str, without: Collection[str] = ()) -> str:
+def put(
+    text: str,
+    entries: Iterable[Entry],
+    *,
+    file: str,
+    without: Collection[str] = (),
+    retired: Mapping[int, str] = MappingProxyType({}),
+) -> str:
     """``text`` with these entries: each in the place of the one that has its path, or at the end.
 
     The entries of the paths ``without`` are taken out. What else is there stays, with comments and layout; an entry
-    keeps its condition, and stays as it is written where it says the same. Raises what `entries_in` raises.
+    keeps its condition, and stays as it is written where it says the same. ``retired`` are the lines of those whose
+    condition does not hold here, each with the reason: they stay.
+
+    Raises what `entries_in` raises, and `InvalidInput` for a path of which there are none but retired ones: in one of
+    these it would not count, and beside them it would have to have a condition.
     """
     folder = posixpath.dirname(file)
     newline = "\r\n" if "\r\n" in text else "\n"
     lines = _LINE.findall(text)
     if lines and not lines[-1].endswith("\n"):
         lines[-1] += newline
-    there = {written.path: written for written in entries_in(text, file)}
+    known = entries_in(text, file)
+    there = {written.path: written for written in known if written.line not in retired}
+    aside = {written.path: written for written in known if written.line in retired}
     pieces: dict[tuple[int, int], list[str]] = {}
     added: list[str] = []
     for entry in entries:
         old, table = there.get(entry.path), table_of(entry, folder)
+        if old is None and entry.path in aside:
+            raise _retired(file, aside[entry.path], retired)
         if old is None:
             added += ["", f"[[{entry.kind}]]", *_pairs(table)]
         elif old.kind is not entry.kind or table != {k: v for k, v in old.table.items() if k != _CONDITION}:
@@ -157,9 +178,17 @@ def put(text: str, entries: Iterable[Entry], *, file: str, without: Collection[s
     return "".join(lines) + "".join(line + newline for line in added)
 
 
+def _retired(file: str, written: Written, reasons: Mapping[int, str]) -> InvalidInput:
+    return InvalidInput(
+        f"{file}:{written.line}: the entry of {written.path} has a condition that does not hold here "
+        f"({reasons[written.line]}): what is captured would not count",
+        remedy="change the condition, name another file with --to, or leave the path out with --ignore",
+    )
+
+
 def _scattered(file: str, written: Written) -> InvalidInput:
     return InvalidInput(
-        f"{file}:{written.start + 1}: the entry of {written.path} is in several places of the file",
+        f"{file}:{written.line}: the entry of {written.path} is in several places of the file",
         remedy="write it in one piece, or name another file with --to",
     )
 
