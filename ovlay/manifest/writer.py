@@ -40,8 +40,8 @@ class Written:
 
     @property
     def path(self) -> str:
-        """The path that it declares, normalised."""
-        return posixpath.normpath(str(self.table.get("path")))
+        """The path that it declares, normalised as `ovlay.manifest.load` does: POSIX keeps two slashes in front."""
+        return posixpath.normpath("/" + str(self.table.get("path")).lstrip("/"))
 
     @property
     def line(self) -> int:
