@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 CHECKOUT = Path(__file__).parents[1]
 
 LAYERS = (
-    ("ovlay.errors", "ovlay.model", "ovlay.requests"),
+    ("ovlay.errors", "ovlay.model", "ovlay.requests", "ovlay.ancestry"),
     ("ovlay.notation",),
     ("ovlay.kernel", "ovlay.files.source", "ovlay.command", "ovlay.lock"),
     ("ovlay.host",),

@@ -11,6 +11,7 @@ import os
 import stat
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ovlay.ancestry import directories_of, is_below
 from ovlay.changes.content import FILE, attributes_differ, flags_differ, same_content
 from ovlay.changes.descent import DIRECTORY, close, descend
 
@@ -65,8 +66,8 @@ class Comparison:
         self._ignored = frozenset({"security.evm"} if labels else {"security.evm", "security.selinux"})
         self._everything = everything
         self._skip = skip
-        self._wanted = {"/".join(path.split("/")[:n]) for path in paths for n in range(1, path.count("/") + 1)}
-        self._paths = paths
+        self._paths = frozenset(paths)
+        self._above = directories_of(paths)
         self._permissions = permissions
 
     begin: ClassVar[Task] = ("root", "")
@@ -97,7 +98,7 @@ class Comparison:
 
     def is_wanted(self, path: str) -> bool:
         """Whether a path, or something below it, was asked for."""
-        return not self._paths or path in self._wanted or is_below(path, self._paths)
+        return not self._paths or path in self._above or is_below(path, self._paths)
 
     def _root(self, path: str, merged: int, lower: int, depth: int) -> None:
         self.directory(".", merged, lower, os.fstat(merged), os.fstat(lower))
@@ -353,11 +354,6 @@ class Comparison:
     def missed(self, path: str, error: OSError) -> None:
         """Something could not be looked at, or went away while it was being looked at."""
         self.errors[path] = error.strerror or str(error)
-
-
-def is_below(path: str, places: tuple[str, ...]) -> bool:
-    """Whether a path is one of ``places`` or lies below one."""
-    return any(path == place or path.startswith(place + "/") for place in places)
 
 
 def _at(directory: int, name: str) -> str:

@@ -11,8 +11,9 @@ import os
 import posixpath
 from typing import TYPE_CHECKING, Any
 
+from ovlay.ancestry import is_below
 from ovlay.changes.change import Attributes, Change, ChangeKind, Changes, MadeWhenAsked, type_word
-from ovlay.changes.classify import ADDED, Comparison, is_below
+from ovlay.changes.classify import ADDED, Comparison
 from ovlay.changes.workers import carry_out
 from ovlay.errors import InvalidInput, NotActive
 from ovlay.model import Owner
@@ -108,7 +109,8 @@ def look(
         names = LinkedNames(views, linked=walk.linked, known={row[0] for row in walk.rows}, **options)
         carry_out(names, names.begin, workers=workers)
         walk.take(names.found())
-    rows = [row for row in walk.rows if is_below(row[0], paths)] if paths else walk.rows
+    wanted = frozenset(paths)
+    rows = [row for row in walk.rows if is_below(row[0], wanted)] if wanted else walk.rows
     if views.upper is not None and _has_layers(mount):
         from ovlay.changes.layers import without_layers
 

@@ -7,8 +7,8 @@ import posixpath
 import stat
 from typing import TYPE_CHECKING, NamedTuple
 
+from ovlay.ancestry import directories_of, is_below
 from ovlay.changes.change import ChangeKind
-from ovlay.changes.classify import is_below
 from ovlay.changes.find import inside, look, overlay_of
 from ovlay.errors import InvalidInput, NoSpace, NotActive, StateForbids, Unsupported
 from ovlay.files.copying import descend
@@ -52,12 +52,9 @@ def plan_restore(backend: Backend, paths: Sequence[str] | None) -> Plan:
             _demand_no_files_of_layers(backend, mount, views)
         selected = _select(views, found.changes, submounts, backend.target)
     warnings = list(_left_out(backend, selected, found.errors))
-    if wanted is not None:
-        warnings += [
-            f"{backend.target}/{path} is as in the base already"
-            for path in wanted
-            if not any(is_below(change.path, (path,)) for change in selected.changes)
-        ]
+    changed = {change.path for change in selected.changes}
+    changed |= directories_of(changed)
+    warnings += [f"{backend.target}/{path} is as in the base already" for path in wanted or () if path not in changed]
     warnings += [f"{given}: there is no such path, neither now nor in the base" for given in missing]
     if not selected.changes:
         return Plan(reason=_nothing(backend, wanted), warnings=tuple(warnings))
@@ -76,16 +73,9 @@ def plan_restore(backend: Backend, paths: Sequence[str] | None) -> Plan:
 def _forgotten(backend: Backend, status: Status, step: RestorePaths) -> Iterator[SettleReceipts]:
     """The step that forgets what ovlay had placed there."""
     roots = {*step.added, *step.changed}
-    placed = tuple(sorted(path for path in read_receipts(backend.host, status) if _is_in(path, roots)))
+    placed = tuple(sorted(path for path in read_receipts(backend.host, status) if is_below(path, roots)))
     if placed:
         yield SettleReceipts(backend.target, step.mount_id, placed, step.durable)
-
-
-def _is_in(path: str, roots: set[str]) -> bool:
-    """Whether a path is one of many, or lies below one."""
-    while path and path not in roots:
-        path = path.rpartition("/")[0]
-    return bool(path)
 
 
 def _demand_no_files_of_layers(backend: Backend, mount: Mount, views: Views) -> None:
@@ -129,15 +119,14 @@ class _Selected(NamedTuple):
 
 
 def _select(views: Views, changes: Iterable[Change], submounts: Sequence[str], target: str) -> _Selected:
-    points = tuple(posixpath.relpath(point, target) for point in submounts)
+    points = {posixpath.relpath(point, target) for point in submounts}
+    above = directories_of(points)
     kept, roots, covered = [], [], []
     within = ""  # what goes or comes whole, and with a slash at its end
     for change in sorted(changes, key=lambda change: change.path.split("/") if change.path != "." else []):
         if change.kind is ChangeKind.TOUCHED and _same_mtime(views, change.path):
             continue
-        if is_below(change.path, points) or (
-            change.kind in _WHOLE and any(point.startswith(change.path + "/") for point in points)
-        ):
+        if is_below(change.path, points) or (change.kind in _WHOLE and change.path in above):
             covered.append(change.path)
             continue
         kept.append(change)

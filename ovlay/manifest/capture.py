@@ -7,8 +7,8 @@ import posixpath
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
+from ovlay.ancestry import around, directories_of, is_below, is_within
 from ovlay.changes.change import ChangeKind
-from ovlay.changes.classify import is_below
 from ovlay.changes.find import inside, look, overlay_of
 from ovlay.changes.ignore import leave_out
 from ovlay.errors import InvalidInput, Unsupported
@@ -66,7 +66,7 @@ def plan_capture(
     target = backend.target
     file = default_manifest(backend.host) if to is None else os.path.abspath(to)
     file = os.path.realpath(file) if os.path.islink(file) else file
-    if is_below(os.path.realpath(file), (os.path.realpath(backend.host.path(target)),)):
+    if is_below(os.path.realpath(file), {os.path.realpath(backend.host.path(target))}):
         raise InvalidInput(f"{file} is in {target} itself", remedy="name a manifest elsewhere with --to")
     manifest = _Existing.read(backend, file)
     wanted = tuple(dict.fromkeys(inside(target, path) for path in paths))
@@ -81,11 +81,9 @@ def plan_capture(
         in_depth = sorted(found.changes, key=lambda change: change.path.split("/"))
         entries = [entry for change in in_depth if change.path not in known for entry in reading.entry(change)]
     warnings = [*reading.warnings(), *_unseen(found)]
-    warnings += [
-        f"nothing differs from the base at {target}/{path}"
-        for path in wanted
-        if not any(is_below(change.path, (path,)) for change in found.changes)
-    ]
+    changed = {change.path for change in found.changes}
+    changed |= directories_of(changed)
+    warnings += [f"nothing differs from the base at {target}/{path}" for path in wanted if path not in changed]
     if known:
         files = ", ".join(sorted(set(known.values())))
         warnings.append(
@@ -97,7 +95,7 @@ def plan_capture(
     gone = manifest.contradicting(keeper.entries)
     text = put(manifest.text or begin(target), keeper.entries, file=file, without=gone, retired=manifest.retired)
     warnings += [f"{path} is no longer declared in {file}: what is captured leaves no room for it" for path in gone]
-    warnings += manifest.without_change(found, wanted, gone)
+    warnings += manifest.without_change(target, changed, wanted, gone)
     if not keeper.entries or (text == manifest.text and not steps):
         there = file if keeper.entries else "another manifest" if known else ""
         reason = f"{there} declares all of it already" if there else f"there is nothing to capture on {target}"
@@ -122,8 +120,7 @@ def _overruled(target: str, file: str, paths: Sequence[str], otherwise: Mapping[
 
 def _declared(path: str, elsewhere: Mapping[str, str]) -> str | None:
     """The manifest by which a path is as it is to be: itself, or as a part of what is to be absent."""
-    around = next((above for above in _parents(path) if above in elsewhere), None)
-    return elsewhere.get(path) or (None if around is None else elsewhere[around])
+    return next((elsewhere[each] for each in (path, *around(path)) if each in elsewhere), None)
 
 
 class _Existing(NamedTuple):
@@ -177,27 +174,31 @@ class _Existing(NamedTuple):
         """
         paths = {entry.path for entry in entries}
         leaves = {entry.path for entry in entries if entry.kind is not Kind.DIRECTORY}
-        above = {parent for path in paths for parent in _parents(path)}
+        above = directories_of(paths)
         return tuple(
             written.path
             for written in self.counting
             if written.path not in paths
             and (
-                not leaves.isdisjoint(_parents(written.path))
+                is_within(written.path, leaves)
                 or (written.kind not in (Kind.DIRECTORY, Kind.TREE) and written.path in above)
             )
         )
 
-    def without_change(self, found: Changes, wanted: tuple[str, ...], gone: Sequence[str]) -> Iterator[str]:
-        """What to say of entries whose path is as in the base. They stay: a fresh overlay has nothing of them yet."""
-        prefix = found.target + "/"
-        changed = {change.path for change in found.changes}
-        changed |= {parent for path in changed for parent in _parents(path)}
+    def without_change(
+        self, target: str, changed: set[str], wanted: Sequence[str], gone: Sequence[str]
+    ) -> Iterator[str]:
+        """What to say of entries whose path is as in the base. They stay: a fresh overlay has nothing of them yet.
+
+        ``changed`` are the paths that are not, with the directories that they are in.
+        """
+        prefix = target + "/"
+        asked = frozenset(wanted)
         left = [
             written.path
             for written in self.counting
             if written.path not in gone and written.kind is not Kind.TREE
-            if (path := written.path.removeprefix(prefix)) not in changed and (not wanted or is_below(path, wanted))
+            if (path := written.path.removeprefix(prefix)) not in changed and (not asked or is_below(path, asked))
         ]
         if left:
             more = f" and {len(left) - 1} more" if len(left) > 1 else ""
@@ -220,20 +221,16 @@ def _retired(backend: Backend, manifest: Manifest) -> dict[int, str]:
     return {line: reason for line, reason in reasons.items() if reason is not None}
 
 
-def _parents(path: str) -> Iterator[str]:
-    while (path := posixpath.dirname(path)) not in ("", "/"):
-        yield path
-
-
 def _changes(backend: Backend, mount: Mount, views: Views, wanted: tuple[str, ...]) -> Changes:
     """The changes at these paths and below, and the directories above them that are none in the base."""
     points = tuple(mount.mount_point for mount in backend.host.kernel.mounts().below(backend.target))
     found = look(backend.host, mount, views, paths=wanted, submounts=points, hashes=True)
     changes = list(found.changes)
-    above = {parent for path in wanted for parent in _parents(path) if not is_below(parent, wanted)}
+    asked = frozenset(wanted)
+    above = {parent for parent in directories_of(wanted) if not is_below(parent, asked)}
     if above:
-        around = look(backend.host, mount, views, paths=tuple(sorted(above)), submounts=points)
-        changes += [change for change in around.changes if change.path in above and change.kind in _NEW]
+        on_the_way = look(backend.host, mount, views, paths=tuple(sorted(above)), submounts=points)
+        changes += [change for change in on_the_way.changes if change.path in above and change.kind in _NEW]
     if len(mount.lower) > 1:
         changes = _without_layers(backend, mount, views, changes)
     return found._replace(changes=tuple(sorted(changes, key=lambda change: change.path)))

@@ -11,12 +11,13 @@ import posixpath
 import stat
 from typing import TYPE_CHECKING
 
+from ovlay.ancestry import directories_of, is_within
 from ovlay.changes.change import ChangeKind
 from ovlay.changes.find import overlay_of
 from ovlay.errors import NotActive, NotPermitted
 from ovlay.manifest.document import InvalidManifest, Kind, Problem
 from ovlay.manifest.finding import Comparison, ConflictKind, Finding, Readings, State
-from ovlay.manifest.items import Expanded, around, expand, is_within
+from ovlay.manifest.items import Expanded, expand
 from ovlay.manifest.judging import Judge
 from ovlay.manifest.sides import Sides
 from ovlay.receipts import Receipt, read_book
@@ -94,7 +95,7 @@ class _Work:
         """The comparison of these items, and of what was placed and is none of them any more."""
         items = self._in_their_places(wanted.items)
         self._demand_sums(items.values())
-        needed = _directories_of(path for path, item in items.items() if item.kind is not Kind.ABSENT)
+        needed = directories_of(path for path, item in items.items() if item.kind is not Kind.ABSENT)
         findings = list(self._leftovers(items, needed))
         returning = self._sides.now.returning
         returning |= {f.path for f in findings if self._goes(f) and f.there == "directory"}
@@ -266,14 +267,3 @@ class _Work:
 
 def _by_path(finding: Finding) -> str:
     return finding.path
-
-
-def _directories_of(paths: Iterable[str]) -> set[str]:
-    """All directories that these paths are in."""
-    found: set[str] = set()
-    for path in paths:
-        for folder in around(path):
-            if folder in found:
-                break
-            found.add(folder)
-    return found

@@ -7,6 +7,7 @@ import posixpath
 import stat
 from typing import TYPE_CHECKING, NamedTuple
 
+from ovlay.ancestry import is_within
 from ovlay.errors import InvalidInput
 from ovlay.files.owner import numbers_of
 from ovlay.manifest.document import InvalidManifest, Kind, Problem
@@ -14,7 +15,7 @@ from ovlay.manifest.looking import exclusion, own_stamp, whole_stamp
 from ovlay.receipts import stamp_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from ovlay.files.owner import Owner
     from ovlay.host import Host
@@ -232,17 +233,6 @@ class _Tree:
                 self.directory(deeper, front + name, f"{source}/{name}", inside + name)
             finally:
                 os.close(deeper)
-
-
-def is_within(path: str, places: set[str]) -> bool:
-    """Whether one of these places is a directory that a relative path is in, however deep."""
-    return any(folder in places for folder in around(path))
-
-
-def around(path: str) -> Iterator[str]:
-    """The directories that a relative path is in, innermost first."""
-    while path := path.rpartition("/")[0]:
-        yield path
 
 
 def _demand_trust(entry: Entry, source: str, root: str) -> None:

@@ -12,6 +12,7 @@ import posixpath
 import stat
 from typing import TYPE_CHECKING
 
+from ovlay.ancestry import is_within
 from ovlay.changes.classify import Comparison
 from ovlay.changes.content import FILE
 from ovlay.changes.find import private
@@ -20,7 +21,6 @@ from ovlay.files.copying import is_whiteout
 from ovlay.files.destination import opened_parent
 from ovlay.files.label import read_label
 from ovlay.files.source import content_of
-from ovlay.manifest.items import is_within
 from ovlay.receipts import NOTHING
 
 if TYPE_CHECKING:

@@ -122,16 +122,16 @@ def _receipts(backend: Backend) -> dict[str, Receipt]:
 def _losses(
     backend: Backend, found: Changes, findings: Iterable[Finding], receipts: dict[str, Receipt]
 ) -> Iterator[Loss]:
+    from ovlay.ancestry import around, directories_of
     from ovlay.manifest.document import Kind
     from ovlay.manifest.finding import State
-    from ovlay.manifest.items import around
     from ovlay.manifest.managed import Derived
 
     host, target = backend.host, backend.target
     changed = {change.path for change in found.changes}
     by_path = {finding.path: finding for finding in findings if finding.item is not None}
     held = {path for path, finding in by_path.items() if finding.state in (State.AS_DECLARED, State.GRADUATED)}
-    leading = {folder for path in held for folder in around(path)}
+    leading = directories_of(held)
     absent = {path for path in held if (item := by_path[path].item) is not None and item.kind is Kind.ABSENT}
     derived = Derived(target, {path: item.origin.file for path in held if (item := by_path[path].item) is not None})
     for change in found.changes:
@@ -155,7 +155,7 @@ def _losses(
 
 def _of_declared(host: Host, target: str, change: Change, finding: Finding, changed: set[str], *, held: bool) -> Loss:
     """The fate of a change at a path that is declared."""
-    from ovlay.manifest.items import is_within
+    from ovlay.ancestry import is_below
 
     item = finding.item
     assert item is not None
@@ -166,7 +166,7 @@ def _of_declared(host: Host, target: str, change: Change, finding: Finding, chan
         if path.startswith(_BEFORE_A_BOOT) and host.root == "/":
             return Loss(change.path, change.kind, Fate.LOST, file, f"{path} is gone after a boot")
         inside = _inside(host, target, path)
-        if inside is not None and (inside in changed or is_within(inside, changed)):
+        if inside is not None and is_below(inside, changed):
             return Loss(change.path, change.kind, Fate.LOST, file, f"{path} is in the overlay itself")
     return Loss(change.path, change.kind, Fate.RETURNS, file)
 
