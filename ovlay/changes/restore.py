@@ -52,7 +52,7 @@ def plan_restore(backend: Backend, paths: Sequence[str] | None) -> Plan:
             _demand_no_files_of_layers(backend, mount, views)
         selected = _select(views, found.changes, submounts, backend.target)
     warnings = list(_left_out(backend, selected, found.errors))
-    changed = {change.path for change in selected.changes}
+    changed = {".", *(change.path for change in selected.changes)}
     changed |= directories_of(changed)
     warnings += [f"{backend.target}/{path} is as in the base already" for path in wanted or () if path not in changed]
     warnings += [f"{given}: there is no such path, neither now nor in the base" for given in missing]
@@ -193,7 +193,7 @@ def _resolved(backend: Backend, views: Views, paths: Sequence[str]) -> tuple[tup
             f"{missing[0]}: there is no such path, neither now nor in the base",
             remedy="`ovlay diff` lists what differs",
         )
-    return tuple(dict.fromkeys(found)), tuple(missing)
+    return (".",) if "." in found else tuple(dict.fromkeys(found)), tuple(missing)
 
 
 def _is_somewhere(views: Views, path: str) -> bool:

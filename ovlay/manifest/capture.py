@@ -70,6 +70,7 @@ def plan_capture(
         raise InvalidInput(f"{file} is in {target} itself", remedy="name a manifest elsewhere with --to")
     manifest = _Existing.read(backend, file)
     wanted = tuple(dict.fromkeys(inside(target, path) for path in paths))
+    wanted = () if "." in wanted else wanted
     backend.refuse_covered(backend.status())
     mount = overlay_of(backend)
     with backend.host.kernel.views(mount, backend.upper_candidates(mount)) as views:

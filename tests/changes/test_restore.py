@@ -67,6 +67,19 @@ def test_reset_twice_is_once(inside: Any) -> None:
     inside(body)
 
 
+def test_the_target_itself_is_all_that_is_in_it(inside: Any) -> None:
+    def body(scratch: Path) -> None:
+        machine = Machine(scratch)
+        (machine.target / "new").write_text("x")
+        outcome = machine.overlay.revert([machine.target, "new"])
+        assert not [warning for warning in outcome.plan.warnings if "already" in warning]
+        again = machine.overlay.revert([machine.target])
+        assert (again.plan.reason, again.plan.warnings) == (f"nothing on {machine.target} differs from the base", ())
+        machine.is_base()
+
+    inside(body)
+
+
 def test_revert_restores_what_it_is_told_and_no_more(inside: Any) -> None:
     def body(scratch: Path) -> None:
         machine = Machine(scratch)

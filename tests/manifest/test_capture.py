@@ -93,6 +93,13 @@ def test_only_what_is_asked_for_with_the_new_directories_above_it(place: Place) 
     assert outcome.plan.warnings == ("nothing differs from the base at /usr/bin/gone",)
 
 
+@pytest.mark.parametrize("more", [(), ("bin/old",)], ids=["alone", "with another"])
+def test_the_target_itself_is_all_that_is_in_it(place: Place, more: tuple[str, ...]) -> None:
+    (place.usr / "bin/new").write_text("x")
+    assert place.capture("/usr", *more).plan.warnings == ()
+    assert set(place.entries()) == {"/usr/bin/new"}
+
+
 def test_what_is_ignored_is_left_out(place: Place) -> None:
     (place.usr / "bin/a.pyc").write_text("x")
     (place.usr / "bin/a.py").write_text("x")
