@@ -289,9 +289,14 @@ class Host:
             os.mkdir(path, 0o700)
         except FileExistsError:
             found = os.lstat(path)
-            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+            if not stat.S_ISDIR(found.st_mode):
+                raise Conflict(f"{inside} is not a directory", remedy=f"remove {inside}, then try again") from None
+            if found.st_uid != os.geteuid() or found.st_mode & 0o022:
+                owner = "root:root" if os.geteuid() == 0 else str(os.geteuid())
                 raise Conflict(
-                    f"{inside} is not a directory that only we can write", remedy=f"remove {inside}, then try again"
+                    f"{inside} is not a directory that only we can write",
+                    remedy="look at what is in it, and who put it there; if it is to stay, say "
+                    f"`chown {owner} {inside} && chmod go-w {inside}`, then try again",
                 ) from None
 
     def write(self, inside: str, content: str | bytes, *, mode: int = 0o644, durable: bool = False) -> None:

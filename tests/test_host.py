@@ -115,6 +115,20 @@ def test_a_private_directory_is_ours_alone_or_refused(host: Host, tmp_path: Path
             host.make_private_directory(f"/run/{name}")
 
 
+def test_nobody_is_told_to_remove_a_directory_with_something_in_it(host: Host, tmp_path: Path) -> None:
+    (tmp_path / "persistent").mkdir()
+    (tmp_path / "persistent").chmod(0o775)
+    (tmp_path / "link").symlink_to("persistent")
+    with pytest.raises(Conflict) as refused:
+        host.make_private_directory("/persistent")
+    assert "remove" not in refused.value.remedy
+    assert refused.value.remedy.startswith("look at what is in it")
+    assert "&& chmod go-w /persistent`" in refused.value.remedy
+    with pytest.raises(Conflict) as refused:
+        host.make_private_directory("/link")
+    assert refused.value.remedy == "remove /link, then try again"
+
+
 def test_the_lock_is_waited_for(host: Host) -> None:
     order: list[str] = []
 
