@@ -78,7 +78,7 @@ def carry_out(
         return again
 
     done = _at_once(host, unchanged, afterwards)
-    return done._replace(told=(*ended, *done.told))
+    return done._replace(told=tuple(dict.fromkeys((*ended, *done.told))))  # what could not be ended is told each time
 
 
 def _at_once(

@@ -38,6 +38,11 @@ class OvlayError(Exception):
         self.remedy = remedy
 
 
+def reason_of(error: BaseException) -> str:
+    """Why something failed, for a sentence: of an ``OSError`` what the system says, and not its number."""
+    return getattr(error, "strerror", None) or str(error)
+
+
 class InvalidInput(OvlayError, ValueError):
     """What the caller gave cannot be used: a bad path, mode, owner, document."""
 

@@ -7,6 +7,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
+from ovlay.errors import OvlayError, reason_of
 from ovlay.receipts import (
     SCHEMA,
     Receipt,
@@ -179,13 +180,16 @@ class Journal:
         for path in paths:
             self._done[path] = None
 
-    def settle(self) -> None:
-        """Write the file anew with all that is known; nothing where nothing happened."""
+    def settle(self) -> tuple[str, ...]:
+        """Write the file anew with all that is known; nothing where nothing happened.
+
+        Returns what is worth telling: that the record of bases could not be written, without which all goes on.
+        """
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
         elif not self._done:
-            return
+            return ()
         host = self._host
         receipts = self._read() if self._known is None else self._known
         for path, intended in self._intended.items():  # of a step that failed: nobody knows how far it came
@@ -195,12 +199,13 @@ class Journal:
                 receipts.pop(path, None)
             else:
                 receipts[path] = receipt
-        self._record_bases()
+        missed = self._record_bases()
         withdraw_verdicts(host, self._target, durable=self._durable)
         self._make_directory()
         has_settled(self.stamps.values())  # else what is placed last would have to be read the next time
         host.write(self._path, self._text(receipts), mode=0o600, durable=self._durable)
         self._known, self._done, self._intended, self._origins, self._rows = None, {}, {}, Origins(), {}
+        return missed
 
     def _text(self, receipts: Mapping[str, Receipt]) -> str:
         late = self._unsettled(receipts)
@@ -229,10 +234,19 @@ class Journal:
         late = times if settled_from(times) > now else ()
         return frozenset(each for each in late if settled_from((each,)) > now)
 
-    def _record_bases(self) -> None:
-        from ovlay.bases import record_bases
+    def _record_bases(self) -> tuple[str, ...]:
+        """Write them down; where that cannot be, why: no receipt is lost for it, and no overlay stays for it."""
+        from ovlay.bases import bases_path, record_bases
 
-        record_bases(self._host, self._target, self._done)
+        try:
+            record_bases(self._host, self._target, self._done)
+        except (OSError, OvlayError) as error:
+            path = bases_path(self._host, self._target)
+            return (
+                f"what the base has beneath could not be written down in {path} ({reason_of(error)}): "
+                "where another image has something else there, nobody will be told",
+            )
+        return ()
 
     def _make_directory(self) -> None:
         folder = os.path.dirname(self._path)

@@ -60,7 +60,8 @@ class Application(NamedTuple):
             journal = Journal(backend.host, backend.target, durable=is_durable(status), identity=device)
             journal.settled(comparison.settled)
             journal.forget(comparison.forgotten)
-            journal.settle()
+            for line in journal.settle():
+                backend.host.told(line)
         clean = all(
             finding.state in (State.AS_DECLARED, State.LEFTOVER) or finding.path in placed
             for finding in comparison.findings

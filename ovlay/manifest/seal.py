@@ -13,9 +13,10 @@ import json
 import marshal
 import os
 import posixpath
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ovlay.errors import InvalidInput
+from ovlay.errors import InvalidInput, OvlayError
 from ovlay.files.owner import numbers_of
 from ovlay.manifest.looking import Look, Places, Row, changes_of, look_at_sources, whole_stamp
 from ovlay.receipts import is_durable, seal_path, settled_from
@@ -152,10 +153,11 @@ def write_seal(host: Host, status: Status, declared: Declared, comparison: Compa
     rows = tuple(tuple(row) for row in rows_of(declared.entries))
     seen = (declared.manifests, asked, tuple(comparison.owners), comparison.sources, places)
     path = _path(host, status)
-    host.make_private_directory(posixpath.dirname(posixpath.dirname(path)))
-    host.make_private_directory(posixpath.dirname(path))
     body = marshal.dumps((sorted(manifests), rows, *seen), 2)
-    host.write(path, json.dumps(head).encode() + b"\n" + body, mode=0o600)
+    with suppress(OSError, OvlayError):  # everything is read again the next time, and that is all
+        host.make_private_directory(posixpath.dirname(posixpath.dirname(path)))
+        host.make_private_directory(posixpath.dirname(path))
+        host.write(path, json.dumps(head).encode() + b"\n" + body, mode=0o600)
 
 
 def rows_of(entries: Iterable[Entry]) -> tuple[Row, ...]:

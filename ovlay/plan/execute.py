@@ -75,7 +75,7 @@ def execute(plan: Plan, host: Host, *, before: Callable[[Step], None] | None = N
             raise
         doing = "write down what was placed" if len(done) == len(plan.steps) else plan.steps[len(done)].describe()
         raise translate(error, doing) from error
-    return Executed(tuple(told), shared.placed())
+    return Executed((*told, *shared.missed), shared.placed())
 
 
 class _Helped:

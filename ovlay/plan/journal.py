@@ -69,8 +69,6 @@ def journalled(host: Host, plan: Plan, done: Sequence[Step]) -> Iterator[Callabl
     ``done`` are those that are, of which the executor keeps count. There is no journal for a plan that needs no root:
     it touches nothing but the user's own files.
     """
-    from ovlay.plan.plan import Plan
-
     if not any(step.privileged for step in plan.steps):
         yield lambda _: None
         return
@@ -91,8 +89,7 @@ def journalled(host: Host, plan: Plan, done: Sequence[Step]) -> Iterator[Callabl
             if len(done) < len(plan.steps) and _is_gone(host, head):
                 pass  # it cannot be put back: the next call takes away the rest of it
             elif _is_open(host, head):
-                rest = {**head, "plan": Plan().to_json(), "marks": []}
-                host.write(path, json.dumps(rest) + "\n", mode=0o600)
+                _write_rest(host, head)
             else:
                 host.remove(path)
         raise
@@ -100,6 +97,24 @@ def journalled(host: Host, plan: Plan, done: Sequence[Step]) -> Iterator[Callabl
         host.remove(path)
     finally:
         os.close(journal)
+
+
+def _write_rest(host: Host, head: dict[str, Any]) -> None:
+    """Leave the journal to the next call, with what is left to do once all steps were taken back."""
+    from ovlay.plan.plan import Plan
+
+    rest = {**head, "plan": Plan().to_json(), "marks": []}
+    host.write(host.journal_path, json.dumps(rest) + "\n", mode=0o600)
+
+
+def leave_open(host: Host, record: Record) -> bool:
+    """Leave the journal to the next call, without the steps in it; False where it cannot be written."""
+    head = {"litter": record.litter, "sealed": record.sealed, "flags": record.flags, "first": record.first}
+    try:
+        _write_rest(host, head)
+    except OSError:
+        return False
+    return True
 
 
 def mark_of(host: Host, target: str) -> str:

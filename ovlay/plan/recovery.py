@@ -3,6 +3,9 @@
 What it was about to take away goes; what it was about to put up is taken back, unless it stands already; what it was
 writing is removed, and what it had placed is written down as placed; an overlay that it had opened for writing is
 read-only again, and a directory that it had opened immutable again.
+
+What cannot be brought to an end, such as a receipt on a disk that is full, is told and left to the next call: it keeps
+nobody from doing something else, least of all from taking the overlay away.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import re
 import stat
 from typing import TYPE_CHECKING
 
-from ovlay.errors import OvlayError
+from ovlay.errors import OvlayError, reason_of
 from ovlay.host import OWN_LIMIT
 from ovlay.model import Access
 
@@ -39,12 +42,17 @@ def recover(host: Host) -> tuple[str, ...]:
     text = host.read(path, limit=OWN_LIMIT)
     if text is None:
         return ()
-    from ovlay.plan.journal import Record
+    from ovlay.plan.journal import Record, leave_open
 
     record = Record.parse(text)
-    told = () if record is None else tuple(_recovered(host, record))
-    host.remove(path)
-    return told
+    if record is None:
+        host.remove(path)
+        return ()
+    missed: list[str] = []
+    told = tuple(_recovered(host, record, missed))
+    if not missed or not leave_open(host, record):
+        host.remove(path)
+    return (*told, *missed)
 
 
 def _sweep_own(host: Host) -> None:
@@ -52,10 +60,12 @@ def _sweep_own(host: Host) -> None:
     for folder in (top + inner for top in (host.state_dir, host.data_dir) for inner in _OWN_FOLDERS):
         for name in host.entries(folder):
             if _BEING_WRITTEN.search(name):
-                host.remove(f"{folder}/{name}")
+                with contextlib.suppress(OSError):  # of a filesystem that is read-only, nothing else is either
+                    host.remove(f"{folder}/{name}")
 
 
-def _recovered(host: Host, record: Record) -> Iterator[str]:
+def _recovered(host: Host, record: Record, missed: list[str]) -> Iterator[str]:
+    """End it, and say what was done; what could not be is added to ``missed``."""
     standing = [stands for step in record.steps if (stands := step.stands(host)) is not None]
     if not standing:
         yield from _end(host, record)
@@ -68,12 +78,27 @@ def _recovered(host: Host, record: Record) -> Iterator[str]:
         if _flagged(host, target, directory, flags):
             yield f"gave {target}/{directory} its flags again"
     for target in sorted({target for target, _ in record.litter}):
-        _settle_receipts(host, target)
+        with _missed(missed, f"what was placed in {target} could not be written down"):
+            yield from _settle_receipts(host, target)
     for target, number in record.sealed:
-        for mount in host.mounts_at(target):
-            if mount.mount_id == number and not (mount.read_only and mount.superblock_read_only):
-                host.kernel.set_access(mount, Access.READ_ONLY)
-                yield f"made the overlay on {target} read-only again"
+        with _missed(missed, f"the overlay on {target} could not be made read-only again"):
+            yield from _sealed_again(host, target, number)
+
+
+@contextlib.contextmanager
+def _missed(missed: list[str], what: str) -> Iterator[None]:
+    """Where something fails, let it be known, and go on."""
+    try:
+        yield
+    except (OvlayError, OSError) as error:
+        missed.append(f"{what}: {reason_of(error)}")
+
+
+def _sealed_again(host: Host, target: str, number: int) -> Iterator[str]:
+    for mount in host.mounts_at(target):
+        if mount.mount_id == number and not (mount.read_only and mount.superblock_read_only):
+            host.kernel.set_access(mount, Access.READ_ONLY)
+            yield f"made the overlay on {target} read-only again"
 
 
 def _end(host: Host, record: Record) -> Iterator[str]:
@@ -134,8 +159,8 @@ def _flagged(host: Host, target: str, directory: str, flags: int) -> bool:
     return False
 
 
-def _settle_receipts(host: Host, target: str) -> None:
-    """Write down what was placed, as far as it is there."""
+def _settle_receipts(host: Host, target: str) -> Iterator[str]:
+    """Write down what was placed, as far as it is there; yields what else is worth telling."""
     from ovlay.receipts import book_path, parse_book
     from ovlay.recording import Journal
 
@@ -159,7 +184,7 @@ def _settle_receipts(host: Host, target: str) -> None:
             elif not known.pending:
                 journal.settled([known])
         journal.begin()
-        journal.settle()
+        yield from journal.settle()
 
 
 def _settled(host: Host, target: str, receipt: Receipt) -> Receipt | None:

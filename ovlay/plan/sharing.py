@@ -46,6 +46,8 @@ class Sharing:
         self._durable = False
         self._journals: dict[tuple[str, bool], Journal] = {}
         self._token, self._count = os.urandom(4).hex(), 0
+        self.missed: list[str] = []
+        """What could not be written down, for a person: known once it is closed."""
 
     def view(self, target: str, mount_id: int) -> int:
         """A directory descriptor on the merged view; `Conflict` where another mount is on the target."""
@@ -122,7 +124,7 @@ class Sharing:
             self.release()
         finally:
             for journal in self._journals.values():
-                journal.settle()
+                self.missed += journal.settle()
 
     def placed(self) -> dict[str, Stamp | None]:
         """How all that was placed looked then, by path in its target."""
@@ -144,10 +146,10 @@ def share(host: Host, work: Callable[[Sharing], None]) -> str:
     """Do the work of one step with what its plan shares; for a step that runs alone, with something of its own."""
     if host.shared is not None:
         work(host.shared)
-    else:
-        with begun_sharing(host) as shared:
-            work(shared)
-    return ""
+        return ""
+    with begun_sharing(host) as shared:
+        work(shared)
+    return "; ".join(shared.missed)
 
 
 @contextlib.contextmanager

@@ -350,10 +350,11 @@ def test_what_changes_while_it_is_applied_is_seen_by_the_next_apply(case: Case) 
     case.says(*ALL)
     time.sleep(0.05)
 
-    def meddle(journal: Journal) -> None:
-        settle(journal)
+    def meddle(journal: Journal) -> tuple[str, ...]:
+        told = settle(journal)
         case.at("share/tree/one").write_text("by hand")
         case.put("tree/one", "changed meanwhile")
+        return told
 
     settle = Journal.settle
     with pytest.MonkeyPatch.context() as patch:

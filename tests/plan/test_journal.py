@@ -88,7 +88,7 @@ def test_a_receipt_that_could_not_be_settled_is_left_to_the_next_call(
     from ovlay.receipts import read_book
     from ovlay.recording import Journal
 
-    def full(_: Journal) -> None:
+    def full(_: Journal) -> tuple[str, ...]:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patched:
@@ -229,6 +229,44 @@ def test_a_receipt_says_what_came_of_what_was_intended(overlay: ovlay.Overlay, s
     assert not found.unfinished
     assert ("bin/new" in found.receipts) is there
     assert not any(receipt.pending for receipt in found.receipts.values())
+
+
+def test_an_overlay_that_cannot_be_made_read_only_again_is_told_and_can_be_taken_away(
+    overlay: ovlay.Overlay, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = overlay.host
+    overlay.enable(ovlay.Mode(ovlay.Access.READ_ONLY))
+    begin(host, overlay.backend.plan_install([ovlay.InstallFile(str(source), "/usr/bin/new")]), 1)
+    host.kernel.set_access(host.mounts_at("/usr")[-1], ovlay.Access.READ_WRITE)
+
+    def busy(*_: object) -> None:
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(host.kernel), "set_access", busy)
+        with host.lock():
+            assert recover(host) == ("the overlay on /usr could not be made read-only again: Device or resource busy",)
+        assert AnomalyKind.INTERRUPTED in kinds(overlay)
+        assert overlay.unmount().changed
+    assert AnomalyKind.INTERRUPTED not in kinds(overlay)
+
+
+def test_what_lies_on_a_read_only_filesystem_stays_and_stops_nothing(
+    overlay: ovlay.Overlay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = overlay.host
+    host.make_private_directory(host.data_dir)
+    left = f"{host.data_dir}/usr.json.ovlay-12-0123abcd"
+    host.write(left, "half")
+    remove = type(host).remove
+
+    def read_only(this: Host, inside: str) -> None:
+        if inside == left:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        remove(this, inside)
+
+    monkeypatch.setattr(type(host), "remove", read_only)
+    assert overlay.unmount().changed
 
 
 def test_a_tool_that_outlived_its_ovlay_is_waited_for(overlay: ovlay.Overlay) -> None:
