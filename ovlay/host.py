@@ -39,6 +39,8 @@ READ_LIMIT = 16 << 20
 OWN_LIMIT = 1 << 30
 """The most that is read of a file of ovlay's own, in bytes: a journal has every path of its plan."""
 
+_MOST_LINKS = 40  # on the way of one path: path_resolution(7)
+
 # The marker files of containers and what runs them: systemd's container interface, podman, docker, toolbox, flatpak.
 _CONTAINER_MARKS = (
     ("/run/.toolboxenv", "toolbox"),
@@ -141,6 +143,25 @@ class Host:
             return os.readlink(self.path(inside))
         except OSError:
             return None
+
+    def resolved(self, inside: str) -> str:
+        """An absolute path with every link on the way followed, within the host; what is not there stays as it is."""
+        place, links = "/", 0
+        left = posixpath.normpath(inside).split("/")[::-1]
+        while left:
+            name = left.pop()
+            if name in ("", ".", ".."):
+                place = posixpath.dirname(place) if name == ".." else place
+                continue
+            path = posixpath.join(place, name)
+            text = self.read_link(path) if links < _MOST_LINKS else None
+            if text is None:
+                place = path
+                continue
+            links += 1
+            place = "/" if text.startswith("/") else place
+            left += text.split("/")[::-1]
+        return place
 
     def find_tool(self, name: str) -> str | None:
         """The path of a host tool in `TOOL_PATH`, or None."""

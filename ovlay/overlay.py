@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import posixpath
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ovlay.carrying import Outcome, carry_out, recovered
-from ovlay.errors import InvalidInput, OvlayError
+from ovlay.errors import OvlayError
 from ovlay.model import Mode, Persistence
+from ovlay.target import DEFAULT_TARGET, target_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from ovlay.plan.plan import Plan
     from ovlay.requests import InstallFile
     from ovlay.salvage import Salvage
-
-DEFAULT_TARGET = "/usr"
 
 
 class Overlay:
@@ -349,12 +347,14 @@ def open_overlay(
     """The overlay of the driver called ``name``, whether it fits the host or not.
 
     ``root`` is where the host's files are found: ``/``, or for the driver ``fake`` a scratch directory. Raises
-    `NoDriver` where no installed driver has that name, and `InvalidInput` for a target that cannot be.
+    `NoDriver` where no installed driver has that name, and `InvalidInput` for a target that cannot be, such as one
+    that a link leads to.
     """
     from ovlay.drivers import load_driver
 
     driver = load_driver(name)
-    return Overlay(driver(host or driver.make_host(os.fspath(root)), checked_target(target)))
+    where = host or driver.make_host(os.fspath(root))
+    return Overlay(driver(where, target_on(where, target)))
 
 
 def detect(
@@ -363,8 +363,9 @@ def detect(
     target: str | os.PathLike[str] = DEFAULT_TARGET,
     host: Host | None = None,
 ) -> Overlay:
-    """The overlay of the driver that fits the host best; raises `NoDriver` with all reasons where none does.
+    """The overlay of the driver that fits the host best.
 
+    Raises `NoDriver` with all reasons where none does, and `InvalidInput` for a target that cannot be.
     The environment variable ``OVLAY_BACKEND`` names a driver that is taken instead.
     """
     from ovlay.drivers import choose_driver
@@ -373,16 +374,5 @@ def detect(
     if named := os.environ.get("OVLAY_BACKEND"):
         return open_overlay(named, root=root, target=target, host=host)
     where = host or Host(os.fspath(root))
-    place = checked_target(target)
+    place = target_on(where, target)
     return Overlay(choose_driver(where, place)(where, place))
-
-
-def checked_target(target: str | os.PathLike[str]) -> str:
-    """A target as drivers take it; raises `InvalidInput` where it is not absolute, or is the root."""
-    text = os.fspath(target)
-    plain = posixpath.normpath(text.replace("//", "/")) if text.startswith("/") else ""
-    if not plain or "\0" in text:
-        raise InvalidInput(f"the target {text!r} is not an absolute path")
-    if plain == "/":
-        raise InvalidInput("the target cannot be the root directory", remedy="choose a directory such as /usr")
-    return plain

@@ -57,8 +57,10 @@ def list_drivers(root: str, target: str) -> tuple[Entry, ...]:
     """All installed drivers, the one that fits best first."""
     from ovlay.drivers import load_drivers
     from ovlay.host import Host
+    from ovlay.target import target_on
 
     host = Host(root)
+    target = target_on(host, target)
     drivers, failures = load_drivers()
     entries = [Entry(name, False, 0, f"cannot be loaded: {reason}", (), loaded=False) for name, reason in failures]
     for driver in drivers:

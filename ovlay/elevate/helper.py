@@ -138,7 +138,7 @@ def _driver(name: str, host: Host, target: str) -> Backend:
     from importlib import import_module
 
     from ovlay.backend import Backend
-    from ovlay.overlay import checked_target
+    from ovlay.target import target_on
 
     module, _, attribute = name.partition(":")
     package, _, leaf = module.partition(".")
@@ -153,7 +153,7 @@ def _driver(name: str, host: Host, target: str) -> Backend:
         found = None
     if not isinstance(found, type) or not issubclass(found, Backend):
         raise InvalidInput(f"{name} is not a driver")
-    driver = found(host, checked_target(target))
+    driver = found(host, target_on(host, target))
     if type(found.make_host("/")) is not Host:
         raise InvalidInput(f"the driver {driver.name} plays a host, and needs no root")
     return driver

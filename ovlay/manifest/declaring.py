@@ -38,9 +38,11 @@ def declare(
     with facts_about(backend, manifests, base_has=base_has) as facts:
         declared = resolve(manifests, facts)
     if declared.target != backend.target and declared.manifests:
+        remedy = f"say --target {declared.target}"
+        if backend.host.resolved(declared.target) == backend.target:
+            remedy = f"write {backend.target} in it: {declared.target} leads there through a link"
         raise InvalidInput(
-            f"{', '.join(declared.manifests)} is for {declared.target}, and not for {backend.target}",
-            remedy=f"say --target {declared.target}",
+            f"{', '.join(declared.manifests)} is for {declared.target}, and not for {backend.target}", remedy=remedy
         )
     return declared._replace(read=begun)
 

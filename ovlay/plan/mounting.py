@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from ovlay.errors import Conflict, ToolFailed
+from ovlay.errors import Conflict, OvlayError, ToolFailed, reason_of
 from ovlay.model import Access
 from ovlay.plan.step import Step
 
@@ -35,15 +35,16 @@ class MountTmpfs(Step):
 
     def run(self, host: Host) -> str:
         os.makedirs(host.path(self.path), mode=0o700, exist_ok=True)
+        number = 0
         try:
             number = host.kernel.mount_tmpfs(self.path, size=_bounded(host, self.size), mode=0o700, source="ovlay")
-        except BaseException:
+            found = host.kernel.mounts().by_id(number)
+            if found is None or found.mount_point != self.path:
+                raise Conflict(f"the tmpfs that was just mounted on {self.path} is not what is on it")
+        except BaseException as error:
+            take_off(host, number, error)
             self.undo(host)
             raise
-        found = host.kernel.mounts().by_id(number)
-        if found is None or found.mount_point != self.path:
-            self.undo(host)
-            raise Conflict(f"the tmpfs that was just mounted on {self.path} is not in the mount table")
         return ""
 
     def undo(self, host: Host) -> None:
@@ -86,6 +87,7 @@ class MountOverlay(Step):
         return f"mount a {self.access} overlay on {self.target} with the upper directory {self.upper}{kept}"
 
     def run(self, host: Host) -> str:
+        number = 0
         try:
             with host.kernel.carry(self.carry, detach=False):
                 number = host.kernel.mount_overlay(
@@ -95,8 +97,10 @@ class MountOverlay(Step):
             if not mounts or mounts[-1].mount_id != number:
                 raise Conflict(f"the overlay that was just mounted on {self.target} is not what is on it")
             demand_access(mounts[-1], self.access)
-        except BaseException:  # whatever stopped it, the mount may be there, and its upper is about to go
-            self.undo(host)
+        except BaseException as error:  # whatever stopped it, the mount may be there, and its upper is about to go
+            if number == 0:
+                self.undo(host)
+            take_off(host, number, error)
             raise
         return ""
 
@@ -183,6 +187,20 @@ def run_tool(host: Host, argv: tuple[str, ...], *, timeout: float | None = None)
             status=done.status,
             output=(done.stderr or done.stdout)[-_OUTPUT:],
         )
+
+
+def take_off(host: Host, number: int, error: BaseException) -> None:
+    """Take away what a step that fails has just mounted, wherever it came to be: no path is asked for, but its id.
+
+    ``error`` is why the step fails; it is told that this failed too. A ``number`` of 0 is nothing.
+    """
+    mount = host.kernel.mounts().by_id(number)
+    if mount is None:
+        return
+    try:
+        host.kernel.unmount(mount, lazy=True)
+    except (OSError, OvlayError) as second:
+        error.add_note(f"and what was mounted on {mount.mount_point} could not be taken away: {reason_of(second)}")
 
 
 def topmost(host: Host, target: str, mount_id: int) -> Mount:
