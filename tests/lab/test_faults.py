@@ -111,6 +111,25 @@ def test_a_directory_of_its_own_that_cannot_be_written(host: LabHost, place: str
     seen(f"{place} is read-only", "the reason, and nothing is changed; once it can be written again all goes on")
 
 
+@pytest.mark.parametrize("how", ["full", "read-only"])
+def test_a_var_that_cannot_be_written_keeps_no_overlay(host: LabHost, how: str) -> None:
+    manifest = '[[file]]\\npath = "/usr/share/one"\\ntext = "one"\\n'
+    host.sh(f"printf 'schema = 1\\n{manifest}' >/tmp/m.toml; mkdir -p -m 700 /var/lib/ovlay")
+    host.sh("mount -t tmpfs -o size=8k,nr_inodes=2,mode=700 full /var/lib/ovlay; touch /var/lib/ovlay/x")
+    if how == "read-only":
+        host.sh("mount -o remount,ro /var/lib/ovlay")
+    host.ovlay("enable", "--yes")
+    assert "could not be written down" in host.ovlay("apply", "--yes", "/tmp/m.toml").stdout
+    assert host.ovlay("drift", "/tmp/m.toml").status == 0
+    host.ovlay("install", "--yes", "/tmp/one", "/usr/share/two")
+    assert not {each["kind"] for each in state(host)["anomalies"]} & {"interrupted"}
+    host.ovlay("reset", "--fresh", "--yes")
+    host.ovlay("apply", "--yes", "/tmp/m.toml")
+    host.ovlay("unmount", "--lazy", "--yes")
+    assert sealed(host)
+    seen(f"/var/lib/ovlay is {how}", "what it would say of the base is not known, which is told; all else goes on")
+
+
 def test_a_run_that_is_full(host: LabHost) -> None:
     host.ovlay("enable", "--yes")
     host.sh("mkdir -p /run/ovlay; mount -t tmpfs -o size=8k,mode=700 full /run/ovlay")
