@@ -81,6 +81,14 @@ class OverlayfsBackend(Backend):
                 f"the persistent changes in {self._persistent} were made over another base than is there now",
                 self._way_out,
             )
+        elif self._waiting(overlay):
+            first = "" if overlay is None else "`ovlay unmount` what is there now; then "
+            yield Anomaly(
+                AnomalyKind.LEFTOVER_UPPER,
+                f"the changes of a persistent overlay are kept in {self._persistent}, and do not show",
+                f"{first}`{self._again}` puts an overlay with them there again; where nobody needs them, remove "
+                f"{self._persistent}",
+            )
 
     # --- plans -------------------------------------------------------------------------------------------------
 
@@ -145,6 +153,16 @@ class OverlayfsBackend(Backend):
             )
         upper, work = f"{directory}/upper", f"{directory}/work"
         return (*make, MountOverlay(self.target, (self.target,), upper, work, mode.access, status.submounts))
+
+    def _waiting(self, overlay: Layer | None) -> bool:
+        """Whether there is a persistent upper that is not in the overlay on the target, as after a reboot."""
+        upper = f"{self._persistent}/upper"
+        return (overlay is None or overlay.upper != upper) and self.host.exists(upper)
+
+    @property
+    def _again(self) -> str:
+        where = "" if self.target == "/usr" else f" --target {self.target}"
+        return f"ovlay enable --persistent{where}"
 
     def _changed(self) -> bool:
         """Whether there is a persistent upper whose record of the base is another one, or missing."""

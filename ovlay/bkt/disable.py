@@ -29,6 +29,7 @@ def run(options: Options, terminal: Terminal) -> int:
     """Say it, and with --now do it."""
     from ovlay.bkt.doing import do, stays, tell
     from ovlay.carrying import Outcome
+    from ovlay.cli.fate import comes_back, enabling
     from ovlay.cli.opening import open_chosen
     from ovlay.cli.unmount import unmounting
     from ovlay.errors import InvalidInput
@@ -49,7 +50,12 @@ def run(options: Options, terminal: Terminal) -> int:
     if not status.active:
         tell("disable", nothing, overlay, terminal, "Overlay: inactive")
     elif stays(status):
-        lines = ("Note: The overlay is persistent: it is there again after a reboot.", _how_now(overlay))
+        note = "it is there again after a reboot."
+        if not comes_back(status):
+            note = (
+                f"its changes are kept over a reboot, and '{enabling(overlay.target, status.mode)}' brings them back."
+            )
+        lines = (f"Note: The overlay is persistent: {note}", _how_now(overlay))
         tell("disable", nothing, overlay, terminal, *lines)
     else:
         reboot = f"Run 'systemctl reboot' to restore original {overlay.target}."

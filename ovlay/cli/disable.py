@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ovlay.cli.fate import comes_back, enabling
 from ovlay.model import Persistence
 
 if TYPE_CHECKING:
@@ -52,6 +53,12 @@ def fate(status: Status) -> str:
     """What a reboot does to what is on the target now."""
     if not status.active or status.mode is None:
         return f"no overlay is on {status.target}: there is nothing to disable"
-    if status.mode.persistence is Persistence.PERSISTENT:
+    if comes_back(status):
         return f"the overlay on {status.target} is persistent: it is there again after a reboot, with what is in it"
+    if status.mode.persistence is Persistence.PERSISTENT:
+        again = enabling(status.target, status.mode)
+        return (
+            f"the overlay on {status.target} is persistent: a reboot takes it away and keeps what is in it; "
+            f"`{again}` puts it there again"
+        )
     return f"a reboot takes the overlay off {status.target}, and what is in it is lost"

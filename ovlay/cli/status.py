@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ovlay.cli.fate import comes_back, enabling
 from ovlay.cli.opening import open_chosen
 from ovlay.model import Owner, Persistence
 
@@ -125,10 +126,7 @@ def details(status: Status, taken: int | None = None) -> Iterator[str]:
         yield _row("changes", status.upper_path or "no path leads to them")
         if status.backing is not None:
             yield _row("space", _space(status.backing, taken))
-        if status.mode is not None and status.mode.persistence is Persistence.TRANSIENT:
-            yield _row("reboot", "takes it away, and what is in it")
-        else:
-            yield _row("reboot", "keeps it")
+        yield _row("reboot", _reboot(status))
     yield _row("driver", status.backend + (f", whose own word for the state is {status.flag!r}" if status.flag else ""))
     if status.base is not None:
         yield _row("base", " ".join(_base(status)))
@@ -140,9 +138,8 @@ def details(status: Status, taken: int | None = None) -> Iterator[str]:
         yield f"  {anomaly.kind}: {anomaly.detail}"
         yield f"    next: {anomaly.remedy}"
     if not status.active:
-        words = "ovlay enable" if status.target == "/usr" else f"ovlay enable --target {status.target}"
         fate = "puts an overlay over it, which can be taken away" if status.writable else "makes it writable"
-        yield _row("enable", f"`{words}` {fate}")
+        yield _row("enable", f"`{enabling(status.target, None)}` {fate}")
 
 
 def stack_table(status: Status) -> Iterator[str]:
@@ -178,6 +175,14 @@ def _space(backing: Backing, taken: int | None) -> str:
     changes = "" if taken is None else f"{size(taken)} in changes; "
     where = f"{backing.fstype}, in memory" if backing.in_memory else backing.fstype
     return f"{changes}{size(backing.used)} used, {size(backing.free)} free ({where})"
+
+
+def _reboot(status: Status) -> str:
+    if status.mode is not None and status.mode.persistence is Persistence.TRANSIENT:
+        return "takes it away, and what is in it"
+    if comes_back(status):
+        return "keeps it"
+    return f"keeps the changes; `{enabling(status.target, status.mode)}` puts it there again"
 
 
 def _base(status: Status) -> Iterator[str]:

@@ -113,7 +113,23 @@ def test_a_persistent_upper_comes_back_over_the_same_base(tmp_path: Path, mounti
     files = recorded(tmp_path / "first", mountinfo)
     backend = on(tmp_path / "second", mountinfo, files=files)
     assert kinds(backend, KEPT) == ["mount-overlay"]
-    assert backend.status().anomalies == ()
+
+
+@pytest.mark.parametrize(
+    ("mounted", "remedy"),
+    [
+        ("", "`ovlay enable --persistent` puts"),
+        (overlay_on("/usr", "/run/ovlay/overlays/5dc2e9d4-0/upper"), "`ovlay unmount` what is there now; then `ovlay "),
+    ],
+    ids=["no overlay", "a transient one"],
+)
+def test_changes_that_wait_for_their_overlay_are_told(tmp_path: Path, mounted: str, remedy: str) -> None:
+    files = recorded(tmp_path / "first", READ_ONLY_LINUX)
+    status = on(tmp_path / "second", READ_ONLY_LINUX + mounted, files=files).status()
+    (told,) = [anomaly for anomaly in status.anomalies if anomaly.kind is AnomalyKind.LEFTOVER_UPPER]
+    assert f"kept in {STORE}/usr, and do not show" in told.detail
+    assert told.remedy.startswith(remedy)
+    assert not status.has(AnomalyKind.BASE_CHANGED)
 
 
 @pytest.mark.parametrize(
@@ -159,6 +175,7 @@ def test_a_persistent_overlay_is_told_and_keeps_its_upper(tmp_path: Path) -> Non
     backend = on(tmp_path / "second", READ_ONLY_LINUX + overlay_on("/usr", f"{STORE}/usr/upper"), files=files)
     status = backend.status()
     assert status.mode == KEPT
+    assert not status.has(AnomalyKind.LEFTOVER_UPPER)
     assert status.upper_path == f"{STORE}/usr/upper"
     plan = backend.plan_unmount(lazy=False)
     assert [step.kind for step in plan.steps] == ["unmount"]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ovlay.cli.disable import fate
+from ovlay.model import Layer, Mode, Owner, Persistence, Status
+
 if TYPE_CHECKING:
     from tests.cli.conftest import Cli
 
@@ -24,7 +27,17 @@ def test_a_transient_overlay_is_gone_after_a_reboot(cli: Cli) -> None:
 
 def test_a_persistent_overlay_is_told_apart(cli: Cli) -> None:
     cli("enable", "--yes", "--persistent")
-    assert "the overlay on /usr is persistent: it is there again after a reboot" in cli("disable").out
+    assert cli("disable").out.startswith(
+        "the overlay on /usr is persistent: a reboot takes it away and keeps what is in it; "
+        "`ovlay enable --persistent` puts it there again\n"
+    )
+
+
+def test_a_hotfix_is_there_again_by_itself() -> None:
+    mode = Mode(persistence=Persistence.PERSISTENT)
+    layer = Layer(30, Owner.TOOL, "overlay", "overlay", "0:40", mode.access, mode.access, ("usr",), "/x/upper")
+    status = Status(backend="ostree", target="/usr", active=True, writable=True, mode=mode, overlay=layer)
+    assert fate(status) == "the overlay on /usr is persistent: it is there again after a reboot, with what is in it"
 
 
 def test_nothing_is_unmounted_where_nobody_can_be_asked(cli: Cli) -> None:

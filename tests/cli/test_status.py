@@ -11,7 +11,7 @@ import pytest
 
 from ovlay import config
 from ovlay.changes.change import Changes
-from ovlay.cli.status import Seen, changed_files, headline, size, stack_table, tool_words
+from ovlay.cli.status import Seen, changed_files, details, headline, size, stack_table, tool_words
 from ovlay.errors import Conflict, NotPermitted, OvlayError
 from ovlay.model import Access, AnomalyKind, Backing, Layer, Mode, Owner, Persistence, Status
 from ovlay.overlay import Overlay
@@ -45,7 +45,30 @@ def test_an_overlay(cli: Cli) -> None:
 
 def test_a_persistent_overlay_stays(cli: Cli) -> None:
     cli("enable", "--yes", "--persistent")
-    assert "\n  reboot    keeps it\n" in cli("status").out
+    again = "`ovlay enable --persistent` puts it there again"
+    assert f"\n  reboot    keeps the changes; {again}\n" in cli("status").out
+    cli.host.reboot()
+    assert cli("status", "--json").document("status")["active"] is False  # as it was said
+    cli("enable", "--yes", "--persistent")
+    assert cli("status", "--json").document("status")["active"] is True
+
+
+@pytest.mark.parametrize(
+    ("owner", "mode", "target", "line"),
+    [
+        (Owner.TOOL, Mode(Access.READ_WRITE, Persistence.PERSISTENT), "/usr", "keeps it"),
+        (
+            Owner.OVLAY,
+            Mode(Access.READ_ONLY, Persistence.PERSISTENT),
+            "/opt",
+            "keeps the changes; `ovlay enable --read-only --persistent --target /opt` puts it there again",
+        ),
+        (Owner.TOOL, Mode(), "/usr", "takes it away, and what is in it"),
+    ],
+)
+def test_what_a_reboot_does_depends_on_who_mounted_it(owner: Owner, mode: Mode, target: str, line: str) -> None:
+    status = Status(backend="ostree", target=target, active=True, writable=True, mode=mode, overlay=layer(owner))
+    assert f"  reboot    {line}" in details(status)
 
 
 def test_verbose_shows_every_mount(cli: Cli) -> None:

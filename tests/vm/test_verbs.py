@@ -164,7 +164,7 @@ def test_the_driver_sysext(host: VmHost, recorded: Record) -> None:
 
 
 def test_the_driver_overlayfs_in_every_mode(host: VmHost) -> None:
-    """The driver overlayfs on another directory, in its four modes: what is persistent is there again after a reboot"""
+    """The driver overlayfs on another directory, in its four modes: what is persistent comes back once it is enabled"""
     put_sources(host)
     host.sh("mkdir /var/tree; echo below >/var/tree/below")
     driver = ("--backend", "overlayfs", "--target", "/var/tree")
