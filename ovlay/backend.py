@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from ovlay.requests import InstallFile
 
 
+NOT_TO_BE_COVERED = (AnomalyKind.FOREIGN_OVERLAY, AnomalyKind.HIDDEN_BY_SYSEXT, AnomalyKind.DEPTH_LIMIT)
+"""What keeps a new overlay off a target: see `Backend.refuse_foreign`."""
+
 _ANSWER = 10  # seconds that a host tool has for an answer
 
 
@@ -241,5 +244,5 @@ class Backend(abc.ABC):
     def refuse_foreign(self, status: Status) -> None:
         """Raise `StateForbids` where something is on the target that a new overlay must not cover."""
         for anomaly in status.anomalies:
-            if anomaly.kind in (AnomalyKind.FOREIGN_OVERLAY, AnomalyKind.HIDDEN_BY_SYSEXT, AnomalyKind.DEPTH_LIMIT):
+            if anomaly.kind in NOT_TO_BE_COVERED:
                 raise StateForbids(anomaly.detail, remedy=anomaly.remedy)

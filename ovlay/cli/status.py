@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ovlay.backend import NOT_TO_BE_COVERED
 from ovlay.cli.fate import comes_back, enabling
 from ovlay.cli.opening import open_chosen
-from ovlay.model import Owner, Persistence
+from ovlay.model import Access, Owner, Persistence
 
 if TYPE_CHECKING:
     import argparse
@@ -115,9 +116,18 @@ def _fate(change: Change) -> str:
 def headline(status: Status) -> str:
     """The one line that matters."""
     if status.mode is None or status.overlay is None:
+        foreign = next((layer for layer in reversed(status.stack) if layer.owner is Owner.FOREIGN), None)
+        if foreign is not None:
+            return f"{status.target}: {_access(foreign)} overlay of somebody else (source {foreign.source})"
         return f"{status.target}: {'writable, but by no overlay' if status.writable else 'no overlay'}"
     by = {Owner.TOOL: f"by {status.backend}", Owner.OVLAY: "by ovlay itself"}.get(status.overlay.owner, "")
     return f"{status.target}: {status.mode.access}, {status.mode.persistence} overlay ({by})"
+
+
+def _access(layer: Layer) -> Access:
+    """What can be done with an overlay, where the driver knows no more of it than the mount table."""
+    sealed = layer.upper is None or Access.READ_ONLY in (layer.access, layer.superblock)
+    return Access.READ_ONLY if sealed else Access.READ_WRITE
 
 
 def details(status: Status, taken: int | None = None) -> Iterator[str]:
@@ -137,7 +147,7 @@ def details(status: Status, taken: int | None = None) -> Iterator[str]:
     for anomaly in status.anomalies:
         yield f"  {anomaly.kind}: {anomaly.detail}"
         yield f"    next: {anomaly.remedy}"
-    if not status.active:
+    if not status.active and not any(map(status.has, NOT_TO_BE_COVERED)):
         fate = "puts an overlay over it, which can be taken away" if status.writable else "makes it writable"
         yield _row("enable", f"`{enabling(status.target, None)}` {fate}")
 

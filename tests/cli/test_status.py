@@ -5,15 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
 from ovlay import config
+from ovlay.backend import NOT_TO_BE_COVERED
 from ovlay.changes.change import Changes
 from ovlay.cli.status import Seen, changed_files, details, headline, size, stack_table, tool_words
 from ovlay.errors import Conflict, NotPermitted, OvlayError
-from ovlay.model import Access, AnomalyKind, Backing, Layer, Mode, Owner, Persistence, Status
+from ovlay.model import Access, Anomaly, AnomalyKind, Backing, Layer, Mode, Owner, Persistence, Status
 from ovlay.overlay import Overlay
 from ovlay.survey import _of_the_space
 
@@ -111,6 +112,45 @@ def test_the_headline(owner: Owner | None, line: str, *, writable: bool, active:
         overlay=layer(owner) if owner else None,
     )
     assert headline(status) == line
+
+
+@pytest.mark.parametrize(
+    ("changed", "line"),
+    [
+        ({"access": Access.READ_WRITE, "superblock": Access.READ_WRITE}, "/usr: read-write overlay of somebody else"),
+        ({"access": Access.READ_WRITE}, "/usr: read-only overlay of somebody else"),
+        (
+            {"access": Access.READ_WRITE, "superblock": Access.READ_WRITE, "upper": None},
+            "/usr: read-only overlay of somebody else",
+        ),
+    ],
+)
+def test_somebody_elses_overlay_is_one(changed: dict[str, Any], line: str) -> None:
+    stack = (layer(Owner.IMAGE), layer(Owner.FOREIGN)._replace(**changed))
+    status = Status(backend="ostree", target="/usr", active=False, writable=True, stack=stack)
+    assert headline(status) == f"{line} (source overlay)"
+
+
+@pytest.mark.parametrize("kind", NOT_TO_BE_COVERED)
+def test_what_would_be_refused_is_not_offered(kind: AnomalyKind) -> None:
+    odd = (Anomaly(kind, "detail", "remedy"),)
+    status = Status(backend="ostree", target="/usr", active=False, writable=True, anomalies=odd)
+    lines = list(details(status))
+    assert lines[-2:] == [f"  {kind}: detail", "    next: remedy"]
+    assert not [line for line in lines if "ovlay enable" in line]
+
+
+def test_over_a_foreign_overlay_the_next_step_is_true(cli: Cli, host: SimulatedHost) -> None:
+    for name in ("upper", "work"):
+        (Path(host.root) / name).mkdir()
+    host.kernel.mount_overlay(
+        "/usr", lower=("/usr",), upper="/upper", work="/work", access=Access.READ_WRITE, source="foreign"
+    )
+    out = cli("status").out
+    assert out.startswith("/usr: read-write overlay of somebody else (source foreign)\n")
+    assert "take it away with `umount /usr`" in out
+    assert "ovlay enable" not in out
+    assert cli("enable", "--yes").status == 5
 
 
 def test_the_tools_name_is_in_the_table() -> None:
