@@ -66,21 +66,39 @@ def _loaded(name: str | None) -> tuple[list[tuple[str, type[Backend]]], list[tup
     """The drivers with their names, or the one of this name, and why the others cannot be loaded."""
     points = read_points(GROUP)
     wanted = [point for point in points or () if name is None or point.name == name]
-    if wanted and (loaded := _plainly_loaded(wanted)) is not None:
-        return loaded, []
-    return _loaded_by_stevedore(name)
+    failures: list[tuple[str, BaseException]] = []
+    loaded = _plainly_loaded(wanted) if wanted else None
+    if loaded is None:
+        loaded, failures = _loaded_by_stevedore(name)
+    drivers: list[tuple[str, type[Backend]]] = []
+    for called, found in loaded:
+        if lack := _lack_of(found):
+            failures.append((called, TypeError(lack)))
+        else:
+            drivers.append((called, found))
+    return drivers, failures
 
 
-def _plainly_loaded(points: Iterable[Point]) -> list[tuple[str, type[Backend]]] | None:
+def _lack_of(found: Any) -> str:
+    """What keeps the object of an entry point from being a driver; "" where it is one."""
+    from ovlay.backend import Backend
+
+    if not isinstance(found, type) or not issubclass(found, Backend):
+        return f"{found!r} is no subclass of ovlay.backend.Backend"
+    missing = sorted(found.__abstractmethods__)
+    if not isinstance(getattr(found, "name", None), str):
+        missing.append("name")
+    return f"{found!r} does not have {', '.join(missing)}" if missing else ""
+
+
+def _plainly_loaded(points: Iterable[Point]) -> list[tuple[str, Any]] | None:
     try:
         return [(point.name, point.load()) for point in points]
     except Exception:  # of any kind: it is raised again where it is told
         return None
 
 
-def _loaded_by_stevedore(
-    name: str | None,
-) -> tuple[list[tuple[str, type[Backend]]], list[tuple[str, BaseException]]]:
+def _loaded_by_stevedore(name: str | None) -> tuple[list[tuple[str, Any]], list[tuple[str, BaseException]]]:
     import importlib.metadata
 
     from stevedore.extension import ExtensionManager
@@ -101,18 +119,27 @@ def _loaded_by_stevedore(
     return [(extension.name, extension.plugin) for extension in manager], failures
 
 
+def probe_of(driver: type[Backend], host: Host, target: str) -> Probe:
+    """What a driver says of this host. One that fails at it does not fit, and does not keep the others from working."""
+    try:
+        found = driver(host, target).probe()
+    except Exception as error:  # of any kind: it is somebody else's code
+        return Probe(0, f"its probe failed: {error!r}")
+    return found if isinstance(found, Probe) else Probe(0, f"its probe failed: it answered {found!r}")
+
+
 def probe_all(host: Host, target: str) -> tuple[tuple[str, Probe], ...]:
     """What every driver says of this host, best score first."""
     drivers, failures = load_drivers()
-    probed = [(driver.name, driver(host, target).probe()) for driver in drivers]
+    probed = [(driver.name, probe_of(driver, host, target)) for driver in drivers]
     probed += [(name, Probe(0, f"cannot be loaded: {reason}")) for name, reason in failures]
     return tuple(sorted(probed, key=lambda pair: (-pair[1].score, pair[0])))
 
 
 def choose_driver(host: Host, target: str) -> type[Backend]:
     """The driver that fits this host best; raises `NoDriver` with every driver's reason where none does."""
-    drivers, _ = load_drivers()
-    probed = [(driver, driver(host, target).probe()) for driver in drivers]
+    drivers, failures = load_drivers()
+    probed = [(driver, probe_of(driver, host, target)) for driver in drivers]
     fitting = [(probe.score, driver.name, driver) for driver, probe in probed if probe.fits]
     if fitting:
         return max(fitting, key=lambda item: (item[0], item[1]))[2]
@@ -121,8 +148,9 @@ def choose_driver(host: Host, target: str) -> type[Backend]:
             f"this is inside a container ({host.container}), whose {target} is not the host's",
             remedy="run ovlay on the host itself: `ovlay --host` hands the command over",
         )
-    reasons = "; ".join(f"{driver.name}: {probe.reason}" for driver, probe in probed)
+    reasons = [f"{driver.name}: {probe.reason}" for driver, probe in probed]
+    reasons += [f"{name}: cannot be loaded: {reason}" for name, reason in failures]
     raise NoDriver(
-        f"no driver fits {target} on this host. {reasons}",
+        f"no driver fits {target} on this host. {'; '.join(reasons)}",
         remedy="`ovlay backends` says why of each; --backend NAME takes one all the same",
     )

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ovlay.model import Mode, Probe, as_json
+from ovlay.model import Mode, as_json
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator, Sequence
 
+    from ovlay.backend import Backend
     from ovlay.cli.opening import Choice
     from ovlay.cli.options import Options
     from ovlay.cli.terminal import Terminal
+    from ovlay.host import Host
 
 SCHEMA = "ovlay.backends/1"
 
@@ -55,7 +57,7 @@ def run(options: Options, terminal: Terminal) -> int:
 
 def list_drivers(root: str, target: str) -> tuple[Entry, ...]:
     """All installed drivers, the one that fits best first."""
-    from ovlay.drivers import load_drivers
+    from ovlay.drivers import load_drivers, probe_of
     from ovlay.host import Host
     from ovlay.target import target_on
 
@@ -64,12 +66,19 @@ def list_drivers(root: str, target: str) -> tuple[Entry, ...]:
     drivers, failures = load_drivers()
     entries = [Entry(name, False, 0, f"cannot be loaded: {reason}", (), loaded=False) for name, reason in failures]
     for driver in drivers:
-        backend = driver(host, target)
-        probe: Probe = backend.probe()
-        modes = tuple(sorted(backend.modes))
+        probe = probe_of(driver, host, target)
+        modes = _modes(driver, host, target)
         entries.append(Entry(driver.name, probe.fits, probe.score, probe.reason, modes, loaded=True))
     # The order of choose_driver(): the best score, and of equal ones the last name.
     return tuple(sorted(entries, key=lambda entry: (entry.score, entry.name), reverse=True))
+
+
+def _modes(driver: type[Backend], host: Host, target: str) -> tuple[Mode, ...]:
+    """What a driver can make here; () for one that fails at the question."""
+    try:
+        return tuple(sorted(driver(host, target).modes))
+    except Exception:  # of any kind: it is somebody else's code, and what is asked for here is a list of all
+        return ()
 
 
 def table(entries: Sequence[Entry], taken: str | None, *, verbose: bool) -> Iterator[str]:
