@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from ovlay.cli.plan import CONFLICTS, add_manifests, reasons, retired_lines
+from ovlay.cli.plan import CONFLICTS, add_manifests, reasons, retired_lines, tell_of_misnamed
 
 if TYPE_CHECKING:
     import argparse
@@ -64,12 +64,12 @@ def run(options: Options, terminal: Terminal) -> int:
     def planned() -> Plan:
         if sees(overlay):
             return plan()
-        from ovlay.manifest.apply import DONE
+        from ovlay.manifest.apply import nothing_to_do
         from ovlay.plan.plan import Plan
 
         if (known := declared_as_it_is(overlay, manifests, user=not system)) is not None:
             retired[:] = known.retired
-            return Plan(reason=DONE)
+            return Plan(reason=nothing_to_do(known))
         if not options.dry_run:
             demand_sight(overlay)
         terminal.note(UNSEEN)
@@ -117,6 +117,7 @@ def run(options: Options, terminal: Terminal) -> int:
     status = change(request, overlay, options, terminal)
     for line in retired_lines(retired):
         terminal.note(line)
+    tell_of_misnamed(overlay, manifests, terminal, user=not system)
     for finding in conflicts:
         terminal.complain(f"kept: {overlay.target}/{finding.path}  ({'; '.join(reasons(finding))})")
     if conflicts:

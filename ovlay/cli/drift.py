@@ -45,23 +45,24 @@ def run(options: Options, terminal: Terminal) -> int:
     from ovlay.cli.diff import tell_of_errors
     from ovlay.cli.elevation import questions
     from ovlay.cli.opening import open_chosen
+    from ovlay.cli.plan import tell_of_misnamed
     from ovlay.cli.progress import shown_progress
     from ovlay.config import load_config
 
     overlay = open_chosen(options)
     ignore = (*load_config().ignore, *getattr(options, "ignore", ()))
+    manifests, user = getattr(options, "manifests", ()), not getattr(options, "system", False)
     with (
         shown_progress(f"comparing {overlay.target} with what is declared", terminal),
         questions(overlay, options) as asked,
     ):
-        found = asked.drift(
-            getattr(options, "manifests", ()), user=not getattr(options, "system", False), ignore=ignore
-        )
+        found = asked.drift(manifests, user=user, ignore=ignore)
     terminal.document(found.to_json())
     for line in listing(found):
         terminal.print(line)
     for line in notes(found):
         terminal.note(line)
+    tell_of_misnamed(overlay, manifests, terminal, user=user)
     tell_of_errors(found.target, found.errors, terminal, verb="drift")
     return 0 if found.clean and found.complete else DIFFERS
 

@@ -8,13 +8,14 @@ from ovlay.manifest.finding import State
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from ovlay.cli.options import Options
     from ovlay.cli.terminal import Terminal
     from ovlay.manifest.apply import Application
     from ovlay.manifest.document import Retired
     from ovlay.manifest.finding import Finding
+    from ovlay.overlay import Overlay
 
 EXAMPLES = """\
 examples:
@@ -52,19 +53,21 @@ def run(options: Options, terminal: Terminal) -> int:
 
     overlay = open_chosen(options)
     force: bool = getattr(options, "force", False)
+    manifests, user = getattr(options, "manifests", ()), not getattr(options, "system", False)
     with (
         shown_progress(f"comparing {overlay.target} with what is declared", terminal),
         questions(overlay, options) as asked,
     ):
-        found, complete = asked.plan(
-            getattr(options, "manifests", ()), user=not getattr(options, "system", False), force=force
-        )
+        found, complete = asked.plan(manifests, user=user, force=force)
     for line in listing(found, force=force):
         terminal.print(line)
     if not complete:
         terminal.note(f"{UNSEEN}; to see it: {as_root(options.said)}")
     elif not found.plan and not found.conflicts:
         terminal.say(found.plan.reason)
+    if found.declared is not None and found.declared.found_nothing not in ("", found.plan.reason):
+        terminal.note(found.declared.found_nothing)
+    tell_of_misnamed(overlay, manifests, terminal, user=user)
     for step in found.triggers:
         terminal.note(f"afterwards {step.describe()} (`ovlay apply --triggers` does)")
     if not overlay.status().active:
@@ -117,6 +120,16 @@ def reasons(finding: Finding) -> Iterator[str]:
         yield str(finding.item.origin)
     elif finding.receipt is not None and finding.receipt.manifest is not None:
         yield finding.receipt.manifest
+
+
+def tell_of_misnamed(overlay: Overlay, manifests: Sequence[str], terminal: Terminal, *, user: bool) -> None:
+    """Name what looks like a manifest and is not read, where those that are found count."""
+    if manifests:
+        return
+    from ovlay.manifest.misnamed import misnamed_manifests
+
+    for path in misnamed_manifests(overlay.host, user=user):
+        terminal.note(f"not read: {path}, since its name does not end in .toml")
 
 
 def retired_lines(retired: Iterable[Retired]) -> Iterator[str]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ovlay.receipts import Stamp
 
 DONE = "everything is as declared"
+NOTHING_DECLARED = "no manifest was found, and so nothing is declared"
 _SPARE = 1 << 20  # bytes that stay free: directories and attributes take room too
 
 
@@ -130,7 +131,12 @@ def _believed(backend: Backend, paths: Sequence[str | os.PathLike[str]], *, user
 
 def unchanged(backend: Backend, declared: Declared | None) -> Application:
     """That nothing is to be done."""
-    return Application(Plan(reason=DONE), Comparison(backend.target, ()), declared)
+    return Application(Plan(reason=nothing_to_do(declared)), Comparison(backend.target, ()), declared)
+
+
+def nothing_to_do(declared: Declared | None) -> str:
+    """Why nothing is to be done where nothing differs; ``declared`` is None where no manifest had to be read."""
+    return DONE if declared is None else declared.found_nothing or DONE
 
 
 def prepare(
@@ -177,15 +183,16 @@ def prepare(
     needed = _triggers(backend, work.touched) if steps else ()
     last = needed if triggers else ()
     warnings += _notes(backend, work.touched) if steps else ()
-    plan = Plan((*first, *steps, *last), "" if first or steps else _reason(comparison), warnings)
+    warnings += (NOTHING_DECLARED,) if declared.found_nothing and (first or steps) else ()
+    plan = Plan((*first, *steps, *last), "" if first or steps else _reason(comparison, declared), warnings)
     return Application(plan, comparison, declared, needed, began)
 
 
-def _reason(comparison: Comparison) -> str:
+def _reason(comparison: Comparison, declared: Declared) -> str:
     kept = len(comparison.conflicts)
     if kept:
         return f"nothing can be done: {kept} path{'s are' if kept > 1 else ' is'} in conflict"
-    return DONE
+    return nothing_to_do(declared)
 
 
 def _triggers(backend: Backend, paths: Iterable[str]) -> tuple[RunTrigger, ...]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ovlay.errors import InvalidInput, NotPermitted
 from ovlay.manifest.conditions import Facts
+from ovlay.manifest.search import manifest_folders
 from ovlay.manifest.sides import Sides
 from ovlay.manifest.stack import load_stack, resolve
 
@@ -44,7 +45,8 @@ def declare(
         raise InvalidInput(
             f"{', '.join(declared.manifests)} is for {declared.target}, and not for {backend.target}", remedy=remedy
         )
-    return declared._replace(read=begun)
+    searched = () if paths else manifest_folders(backend.host, user=user)
+    return declared._replace(read=begun, searched=searched)
 
 
 @contextmanager

@@ -157,7 +157,8 @@ class Declared(NamedTuple):
     ``mode`` is that of the last manifest that names one. ``manifests`` are the files that were read. ``items`` are what
     the entries come to, where another process has expanded them already (`ovlay.manifest.sending`). With
     ``is_conditional`` another host, or another image, might make something else of the same files. ``read`` is when
-    they were begun to be read, in nanoseconds; 0 where that is not known.
+    they were begun to be read, in nanoseconds; 0 where that is not known. ``searched`` are the directories in which
+    they were looked for, () where they were named, or where that is not known.
     """
 
     target: str
@@ -168,3 +169,12 @@ class Declared(NamedTuple):
     items: tuple[Item, ...] | None = None
     is_conditional: bool = False
     read: int = 0
+    searched: tuple[str, ...] = ()
+
+    @property
+    def found_nothing(self) -> str:
+        """That there is no manifest at all, for a person; "" where there is one."""
+        if self.manifests or self.entries or self.items:
+            return ""
+        where = f": neither manifest.toml nor manifest.d/*.toml in {' or '.join(self.searched)}"
+        return f"no manifest was found{where if self.searched else ''}"
