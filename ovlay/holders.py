@@ -6,7 +6,8 @@ import os
 import posixpath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ovlay.errors import InvalidInput, NotActive, NotPermitted
+from ovlay.errors import NotActive, NotPermitted
+from ovlay.paths import inside
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -70,7 +71,7 @@ def find_holders(backend: Backend, paths: Iterable[str | os.PathLike[str]] = ())
     from ovlay.kernel.holders import Users
 
     host, target = backend.host, backend.target
-    trees = tuple(_absolute(target, os.fspath(path)) for path in paths)
+    trees = tuple(posixpath.normpath(posixpath.join(target, inside(target, os.fspath(path)))) for path in paths)
     mounts = _overlays(backend)
     changed, reason = _changed_files(backend) if mounts else (frozenset[str](), "")
     names = changed or frozenset[str]()
@@ -147,10 +148,3 @@ def _left_behind(backend: Backend) -> Users:
 
     mounts = [mount for view in remembered_views(host, target) for mount in view.mounts(host)]
     return host.kernel.users(mounts, target, lambda _: False) if mounts else nobody
-
-
-def _absolute(target: str, path: str) -> str:
-    plain = posixpath.normpath(posixpath.join(target, path))
-    if plain != target and not plain.startswith(target + "/"):
-        raise InvalidInput(f"{path} is not in {target}", remedy=f"give a path below {target}")
-    return plain

@@ -125,9 +125,10 @@ class Overlay:
     ) -> Outcome:
         """Make these paths, and all below them, as in the base again; nothing where they are.
 
-        ``paths`` are absolute, or relative to the target. It is done through the merged view and with no reboot: a
-        process that has a file open keeps the old one until it is restarted. Raises `NotActive`, `NotPermitted`,
-        `InvalidInput`, `StateForbids`, `NoSpace`, and `Conflict` that names what could not be restored.
+        ``paths`` are absolute, or relative to the target; no path is for nothing (`reset` is for everything), and an
+        empty one is refused. It is done through the merged view and with no reboot: a process that has a file open
+        keeps the old one until it is restarted. Raises `NotActive`, `NotPermitted`, `InvalidInput`, `StateForbids`,
+        `NoSpace`, and `Conflict` that names what could not be restored.
         """
         wanted = [os.fspath(path) for path in paths]
         return carry_out(self.host, lambda: self.backend.plan_revert(wanted), confirm)

@@ -16,6 +16,7 @@ from ovlay.changes.change import Attributes, Change, ChangeKind, type_word
 from ovlay.changes.content import FILE, as_shown, listed, same_content
 from ovlay.errors import InvalidInput, NotPermitted, OvlayError
 from ovlay.files.copying import DIRECTORY, is_whiteout, look
+from ovlay.paths import anywhere, inside
 from ovlay.plan.plan import Plan
 from ovlay.plan.salvaging import PRIVATE, CopyOut, is_marked, opened_upper
 
@@ -70,11 +71,12 @@ def find_leftovers(backend: Backend) -> Salvage:
 def plan_salvage(backend: Backend, destination: str, paths: Sequence[str] = (), *, upper: str | None = None) -> Plan:
     """How to copy out of what is left, everything or these paths of the target, to a directory.
 
-    ``upper`` is one of `Salvage.uppers` by its path; it is needed where there are several. Raises `InvalidInput` for
-    a path that is not in it, or a destination in the target, and `NotPermitted`.
+    A path that is the target itself is everything. ``upper`` is one of `Salvage.uppers` by its path; it is needed where
+    there are several. Raises `InvalidInput` for a path that is not in it, a destination in the target, or an empty
+    path, and `NotPermitted`.
     """
     target = backend.target
-    place = posixpath.normpath(os.path.abspath(destination))
+    place = anywhere(destination)
     if place == target or place.startswith(target + "/"):
         raise InvalidInput(f"{destination} is in {target} itself", remedy="choose a directory that lasts")
     left = find_leftovers(backend).uppers
@@ -88,7 +90,8 @@ def plan_salvage(backend: Backend, destination: str, paths: Sequence[str] = (), 
         )
         raise InvalidInput(what, remedy=f"say which with --upper: {listed_paths}")
     there = tuple(change.path for change in chosen.changes if change.after is not None)
-    wanted = tuple(dict.fromkeys(_chosen(target, chosen.path, path, there) for path in paths)) if paths else there
+    wanted = tuple(dict.fromkeys(_chosen(target, chosen.path, path, there) for path in paths))
+    wanted = there if not paths or "." in wanted else wanted
     roots = tuple(_topmost(wanted))
     if not roots:
         return Plan(reason=f"nothing in {chosen.path} differs from the base")
@@ -96,11 +99,8 @@ def plan_salvage(backend: Backend, destination: str, paths: Sequence[str] = (), 
 
 
 def _chosen(target: str, upper: str, path: str, there: tuple[str, ...]) -> str:
-    plain = posixpath.normpath(posixpath.join(target, path))
-    if not plain.startswith(target + "/"):
-        raise InvalidInput(f"{path} is not in {target}", remedy=f"give a path below {target}")
-    relative = plain[len(target) + 1 :]
-    if not any(found == relative or found.startswith(relative + "/") for found in there):
+    relative = inside(target, path)
+    if relative != "." and not any(found == relative or found.startswith(relative + "/") for found in there):
         raise InvalidInput(f"{path}: {upper} has no such change", remedy="`ovlay salvage` lists what it has")
     return relative
 

@@ -15,8 +15,9 @@ from ovlay.ancestry import is_below
 from ovlay.changes.change import Attributes, Change, ChangeKind, Changes, MadeWhenAsked, type_word
 from ovlay.changes.classify import ADDED, Comparison
 from ovlay.changes.workers import carry_out
-from ovlay.errors import InvalidInput, NotActive
+from ovlay.errors import NotActive
 from ovlay.model import Owner
+from ovlay.paths import inside
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -234,16 +235,6 @@ def option(host: Host, mount: Mount, name: str) -> str | None:
 def _shares_links(host: Host, mount: Mount) -> bool:
     """Whether a file that is changed under one name changes under its other names too."""
     return mount.fstype != "overlay" or any(option(host, mount, name) in _ON for name in ("index", "nfs_export"))
-
-
-def inside(target: str, path: str) -> str:
-    """A path, absolute or relative to the target, as one relative to it; raises `InvalidInput` for one outside."""
-    plain = posixpath.normpath(posixpath.join(target, path))
-    if plain == target:
-        return "."
-    if not plain.startswith(target + "/"):
-        raise InvalidInput(f"{path} is not in {target}", remedy=f"give a path below {target}")
-    return plain[len(target) + 1 :]
 
 
 # --- the result ------------------------------------------------------------------------------------------------------

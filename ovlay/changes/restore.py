@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ovlay.ancestry import directories_of, is_below
 from ovlay.changes.change import ChangeKind
-from ovlay.changes.find import inside, look, overlay_of
+from ovlay.changes.find import look, overlay_of
 from ovlay.errors import InvalidInput, NoSpace, NotActive, StateForbids, Unsupported
 from ovlay.files.copying import descend
 from ovlay.files.copying import look as look_at
 from ovlay.model import Persistence
+from ovlay.paths import inside
 from ovlay.plan.plan import Plan
 from ovlay.plan.restoring import RestorePaths
 from ovlay.plan.settling import SettleReceipts
@@ -35,12 +36,15 @@ _SHOWN = 3
 def plan_restore(backend: Backend, paths: Sequence[str] | None) -> Plan:
     """How to make these paths of the target, with what is below them, as in the base; None is for all there is.
 
-    ``paths`` are absolute, or relative to the target. Raises `NotActive`, `NotPermitted`, `InvalidInput` for a path
-    that is not in the target or on neither side, `StateForbids` where something lies over the overlay, `Unsupported`
-    where other layers are part of it, and `NoSpace` where the copies of what the base has would not fit.
+    ``paths`` are absolute, or relative to the target; an empty sequence is for nothing. Raises `NotActive`,
+    `NotPermitted`, `InvalidInput` for a path that is empty, not in the target or on neither side, `StateForbids` where
+    something lies over the overlay, `Unsupported` where other layers are part of it, and `NoSpace` where the copies of
+    what the base has would not fit.
     """
     status = backend.status()
     _demand_overlay(backend, status)
+    if paths is not None and not paths:
+        return Plan(reason="no path was given")
     mount = overlay_of(backend)
     submounts = tuple(found.mount_point for found in backend.host.kernel.mounts().below(backend.target))
     with backend.host.kernel.views(mount, backend.upper_candidates(mount)) as views:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -41,10 +40,11 @@ def run(options: Options, terminal: Terminal) -> int:
     from ovlay.config import load_config
     from ovlay.elevate.calls import Call, reason_to_refuse
     from ovlay.manifest.capture import default_manifest, plan_capture
+    from ovlay.paths import anywhere
 
     overlay = open_chosen(options)
     paths: list[str] = getattr(options, "paths", [])
-    file: str = os.path.abspath(getattr(options, "to", None) or default_manifest(overlay.host))
+    file: str = anywhere(getattr(options, "to", default_manifest(overlay.host)))
     everything: bool = getattr(options, "all", False)
     ignore = (*load_config().ignore, *getattr(options, "ignore", ()))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from ovlay.errors import InvalidInput
@@ -48,10 +47,12 @@ def run(options: Options, terminal: Terminal) -> int:
     if place is not None:
         from ovlay.cli.changing import Request, change
         from ovlay.elevate.calls import Call, reason_to_refuse
+        from ovlay.paths import anywhere
         from ovlay.salvage import plan_salvage
 
-        roots = overlay.host.is_hidden(place) or reason_to_refuse(os.path.abspath(place)) is None  # root looks again
-        asked = {"to": os.path.abspath(place), "paths": paths, "upper": upper or ""}
+        file = anywhere(place)
+        roots = overlay.host.is_hidden(place) or reason_to_refuse(file) is None  # root looks again
+        asked = {"to": file, "paths": paths, "upper": upper or ""}
         request = Request(
             plan=lambda: plan_salvage(overlay.backend, place, paths, upper=upper),
             carry_out=lambda confirm: overlay.salvage(place, paths, upper=upper, confirm=confirm),

@@ -251,8 +251,9 @@ def _masks(overlay: Overlay, _: Words) -> Sequence[Mask]:
 
 
 def _base_has(overlay: Overlay, words: Words) -> bool:
-    from ovlay.changes.find import inside, overlay_of
+    from ovlay.changes.find import overlay_of
     from ovlay.manifest.sides import Sides
+    from ovlay.paths import inside
 
     path = inside(overlay.target, words.text("path"))
     sides = Sides(overlay.backend, overlay_of(overlay.backend))

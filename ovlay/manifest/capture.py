@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ovlay.ancestry import around, directories_of, is_below, is_within
 from ovlay.changes.change import ChangeKind
-from ovlay.changes.find import inside, look, overlay_of
+from ovlay.changes.find import look, overlay_of
 from ovlay.changes.ignore import leave_out
 from ovlay.errors import InvalidInput, Unsupported
 from ovlay.manifest.document import NOTHING, Kind
@@ -17,6 +17,7 @@ from ovlay.manifest.keeping import Keeper
 from ovlay.manifest.managed import Elsewhere, declared_elsewhere
 from ovlay.manifest.wording import Reader
 from ovlay.manifest.writer import begin, entries_in, put
+from ovlay.paths import anywhere, inside
 from ovlay.plan.capturing import WriteManifest
 from ovlay.plan.plan import Plan
 
@@ -64,7 +65,7 @@ def plan_capture(
     but entries of a path that do not.
     """
     target = backend.target
-    file = default_manifest(backend.host) if to is None else os.path.abspath(to)
+    file = default_manifest(backend.host) if to is None else anywhere(to)
     file = os.path.realpath(file) if os.path.islink(file) else file
     if is_below(os.path.realpath(file), {os.path.realpath(backend.host.path(target))}):
         raise InvalidInput(f"{file} is in {target} itself", remedy="name a manifest elsewhere with --to")

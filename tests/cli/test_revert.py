@@ -84,6 +84,7 @@ def test_a_path_with_no_change_says_so(edited: Cli) -> None:
         ("/usr/bin/never", "there is no such path, neither now nor in the base"),
         ("/etc/passwd", "/etc/passwd is not in /usr"),
         ("../etc/passwd", "../etc/passwd is not in /usr"),
+        ("", "an empty path was given"),
     ],
 )
 def test_a_path_that_cannot_be(edited: Cli, path: str, message: str) -> None:

@@ -1,0 +1,38 @@
+"""Paths as a caller gives them: one or several, absolute or relative to a target."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+
+from ovlay.errors import InvalidInput
+
+
+def inside(target: str, path: str) -> str:
+    """A path, absolute or relative to the target, as one relative to it; ``.`` is the target itself.
+
+    Raises `InvalidInput` for one outside, and for an empty one: by path_resolution(7) that is no path, and what a
+    script's unset variable leaves must not stand for the whole target.
+    """
+    if not path:
+        raise InvalidInput("an empty path was given", remedy=f"say {target} for all of it")
+    if "\0" in path:
+        raise InvalidInput(f"{path!r} contains a null character")
+    plain = posixpath.normpath(one_slash(posixpath.join(target, path)))
+    if plain == target:
+        return "."
+    if not plain.startswith(target + "/"):
+        raise InvalidInput(f"{path} is not in {target}", remedy=f"give a path below {target}")
+    return plain[len(target) + 1 :]
+
+
+def anywhere(path: str) -> str:
+    """A path that need not be in any target, absolute; raises `InvalidInput` for an empty one."""
+    if not path:
+        raise InvalidInput("an empty path was given", remedy="say . for the directory that this is started in")
+    return one_slash(os.path.abspath(path))
+
+
+def one_slash(path: str) -> str:
+    """An absolute path with one slash at its beginning; ``posixpath.normpath`` leaves two as they are."""
+    return "/" + path.lstrip("/")
