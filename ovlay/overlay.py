@@ -12,7 +12,7 @@ from ovlay.model import Mode, Persistence
 from ovlay.target import DEFAULT_TARGET, target_on
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from ovlay.backend import Backend
     from ovlay.changes.change import Changes
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ovlay.manifest.drift import Drift
     from ovlay.manifest.finding import Readings
     from ovlay.model import Status
+    from ovlay.paths import Paths
     from ovlay.plan.plan import Plan
     from ovlay.requests import InstallFile
     from ovlay.salvage import Salvage
@@ -33,7 +34,8 @@ class Overlay:
 
     Each verb plans and then executes under one lock. ``confirm``, where given, is called with a plan that has steps,
     before the lock is taken; what it returns says whether to go on. What is executed is what was confirmed: where the
-    host changed in the meantime so that another plan would be made, `Conflict` is raised. See `ovlay.carrying`.
+    host changed in the meantime so that another plan would be made, `Conflict` is raised. See `ovlay.carrying`. Where
+    paths or manifests are taken, a single one will do as well as several.
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -53,9 +55,7 @@ class Overlay:
         """The evidence about the target; changes nothing."""
         return self.backend.status()
 
-    def changes(
-        self, paths: Iterable[str | os.PathLike[str]] = (), *, hashes: bool = False, everything: bool = False
-    ) -> Changes:
+    def changes(self, paths: Paths = (), *, hashes: bool = False, everything: bool = False) -> Changes:
         """Every difference of the target from what lies beneath the overlay, or of these paths only; changes nothing.
 
         ``paths`` are relative to the target, or absolute. ``hashes`` adds the SHA-256 of regular files; with
@@ -65,20 +65,22 @@ class Overlay:
         """
         from ovlay.changes.find import find_changes
         from ovlay.manifest.managed import mark_managed
+        from ovlay.paths import listed
         from ovlay.receipts import read_receipts
 
-        found = find_changes(self.backend, paths, hashes=hashes, everything=everything)
+        found = find_changes(self.backend, listed(paths), hashes=hashes, everything=everything)
         return mark_managed(found, read_receipts(self.host, self.status()))
 
-    def holders(self, paths: Iterable[str | os.PathLike[str]] = ()) -> Holders:
+    def holders(self, paths: Paths = ()) -> Holders:
         """Who uses the overlay, who uses a file that changed, and who a view that a lazy unmount left behind.
 
         With ``paths``, relative to the target or absolute, only those who use one of them or a file below it. What
         may not be looked at is left out, and counted. Raises `InvalidInput` for a path that is not in the target.
         """
         from ovlay.holders import find_holders
+        from ovlay.paths import listed
 
-        return find_holders(self.backend, paths)
+        return find_holders(self.backend, listed(paths))
 
     def enable(self, mode: Mode | None = None, *, confirm: Callable[[Plan], bool] | None = None) -> Outcome:
         """Put an overlay of this mode (read-write and transient by default) on the target; nothing where it is so.
@@ -120,9 +122,7 @@ class Overlay:
         # These steps check their source and their overlay themselves: reading every file again would tell no more.
         return carry_out(self.host, lambda: self.backend.plan_install(files), confirm, look_again=False)
 
-    def revert(
-        self, paths: Iterable[str | os.PathLike[str]], *, confirm: Callable[[Plan], bool] | None = None
-    ) -> Outcome:
+    def revert(self, paths: Paths, *, confirm: Callable[[Plan], bool] | None = None) -> Outcome:
         """Make these paths, and all below them, as in the base again; nothing where they are.
 
         ``paths`` are absolute, or relative to the target; no path is for nothing (`reset` is for everything), and an
@@ -130,7 +130,9 @@ class Overlay:
         keeps the old one until it is restarted. Raises `NotActive`, `NotPermitted`, `InvalidInput`, `StateForbids`,
         `NoSpace`, and `Conflict` that names what could not be restored.
         """
-        wanted = [os.fspath(path) for path in paths]
+        from ovlay.paths import listed
+
+        wanted = listed(paths)
         return carry_out(self.host, lambda: self.backend.plan_revert(wanted), confirm)
 
     def reset(self, *, fresh: bool = False, confirm: Callable[[Plan], bool] | None = None) -> Outcome:
@@ -187,7 +189,7 @@ class Overlay:
     def salvage(
         self,
         destination: str | os.PathLike[str],
-        paths: Iterable[str | os.PathLike[str]] = (),
+        paths: Paths = (),
         *,
         upper: str | None = None,
         confirm: Callable[[Plan], bool] | None = None,
@@ -197,14 +199,15 @@ class Overlay:
         ``destination`` is a directory, made where it is missing; ``upper`` says which of `leftovers` is meant where
         there are several. Raises `NotPermitted`, `InvalidInput`, `StateForbids` where something is there already.
         """
+        from ovlay.paths import listed
         from ovlay.salvage import plan_salvage
 
-        place, wanted = os.fspath(destination), [os.fspath(path) for path in paths]
+        place, wanted = os.fspath(destination), listed(paths)
         return carry_out(self.host, lambda: plan_salvage(self.backend, place, wanted, upper=upper), confirm)
 
     def capture(
         self,
-        paths: Iterable[str | os.PathLike[str]] = (),
+        paths: Paths = (),
         *,
         to: str | os.PathLike[str] | None = None,
         ignore: Sequence[str] = (),
@@ -220,8 +223,9 @@ class Overlay:
         `StateForbids`, and `InvalidInput`.
         """
         from ovlay.manifest.capture import plan_capture
+        from ovlay.paths import listed
 
-        wanted, file = [os.fspath(path) for path in paths], None if to is None else os.fspath(to)
+        wanted, file = listed(paths), None if to is None else os.fspath(to)
         # These steps check what they copy, and what they replace, themselves.
         return carry_out(
             self.host,
@@ -232,7 +236,7 @@ class Overlay:
 
     def drift(
         self,
-        manifests: Sequence[str | os.PathLike[str]] = (),
+        manifests: Paths = (),
         *,
         user: bool = True,
         ignore: Sequence[str] = (),
@@ -245,12 +249,13 @@ class Overlay:
         """
         from ovlay.manifest.declaring import declare
         from ovlay.manifest.drift import find_drift
+        from ovlay.paths import listed
 
-        return find_drift(self.backend, declare(self.backend, manifests, user=user), ignore=ignore)
+        return find_drift(self.backend, declare(self.backend, listed(manifests), user=user), ignore=ignore)
 
     def plan_apply(
         self,
-        manifests: Sequence[str | os.PathLike[str]] = (),
+        manifests: Paths = (),
         *,
         enable: bool = False,
         force: bool = False,
@@ -262,15 +267,16 @@ class Overlay:
     ) -> Application:
         """What `apply` would do, and what it would leave alone; changes nothing."""
         from ovlay.manifest.apply import prepare, prepare_files
+        from ovlay.paths import listed
 
         ways = {"force": force, "enable": enable, "triggers": triggers, "quick": quick}
         if declared is None:
-            return prepare_files(self.backend, manifests, user=user, readings=readings, **ways)
+            return prepare_files(self.backend, listed(manifests), user=user, readings=readings, **ways)
         return prepare(self.backend, declared, readings=readings, **ways)
 
     def apply(
         self,
-        manifests: Sequence[str | os.PathLike[str]] = (),
+        manifests: Paths = (),
         *,
         enable: bool = False,
         force: bool = False,
@@ -290,14 +296,15 @@ class Overlay:
         before something went wrong stays, and the next call goes on from there.
         """
         from ovlay.manifest.finding import Readings
+        from ovlay.paths import listed
 
         made: list[Application] = []
-        readings = Readings()
+        files, readings = listed(manifests), Readings()
         first: Outcome | None = None
         if enable and not self.status().active:
             from ovlay.manifest.declaring import declare
 
-            declared = declare(self.backend, manifests, user=user) if declared is None else declared
+            declared = declare(self.backend, files, user=user) if declared is None else declared
             if declared.mode is not None and declared.mode.persistence is Persistence.PERSISTENT:
                 # What is in it comes back with it, and has to be seen before anything is planned.
                 first = self.enable(declared.mode, confirm=confirm)
@@ -306,7 +313,7 @@ class Overlay:
 
         def make() -> Plan:
             ways = {"enable": enable, "force": force, "triggers": triggers, "user": user, "quick": True}
-            made.append(self.plan_apply(manifests, **ways, declared=declared, readings=readings))
+            made.append(self.plan_apply(files, **ways, declared=declared, readings=readings))
             return made[-1].plan
 
         outcome = carry_out(self.host, make, confirm, afterwards=lambda placed: made[-1].settle(self.backend, placed))

@@ -4,8 +4,20 @@ from __future__ import annotations
 
 import os
 import posixpath
+from typing import TYPE_CHECKING, TypeAlias
 
 from ovlay.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Paths: TypeAlias = "str | os.PathLike[str] | Iterable[str | os.PathLike[str]]"
+"""One path, or several."""
+
+
+def listed(paths: Paths) -> list[str]:
+    """Several paths as a list of text, and a single one as a list of one."""
+    return [os.fspath(path) for path in ((paths,) if isinstance(paths, str | os.PathLike) else paths)]
 
 
 def inside(target: str, path: str) -> str:

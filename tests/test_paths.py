@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ovlay.errors import InvalidInput
-from ovlay.paths import anywhere, inside
+from ovlay.paths import anywhere, inside, listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,3 +99,33 @@ def test_to_revert_no_path_is_to_revert_nothing(edited: Overlay) -> None:
 
 def test_to_ask_with_no_path_is_to_ask_about_everything(edited: Overlay) -> None:
     assert [change.path for change in edited.changes([]).changes] == ["bin/tool"]
+
+
+@pytest.mark.parametrize("one", ["bin/tool", Path("bin/tool")])
+def test_a_single_path_is_a_list_of_one(one: str | Path) -> None:
+    assert listed(one) == listed([one]) == listed(iter([one])) == ["bin/tool"]
+    assert listed(()) == []
+
+
+@pytest.mark.parametrize("one", ["bin/tool", Path("/usr/bin/tool")])
+def test_every_verb_takes_a_single_path(edited: Overlay, tmp_path: Path, one: str | Path) -> None:
+    (usr(edited) / "bin/more").write_text("more\n")
+    assert [change.path for change in edited.changes(one).changes] == ["bin/tool"]
+    assert edited.holders(one).active
+    assert edited.capture(one, to=tmp_path / "hot.toml").changed
+    assert (tmp_path / "hot.toml").read_text().count("[[file]]") == 1
+    assert not edited.salvage(tmp_path / "saved", one).changed
+    assert edited.revert(one).changed
+    assert [change.path for change in edited.changes().changes] == ["bin/more"]
+
+
+def test_a_single_manifest_will_do(edited: Overlay, tmp_path: Path) -> None:
+    manifest = tmp_path / "m.toml"
+    manifest.write_text('schema = 1\n[[file]]\npath = "/usr/bin/new"\ntext = "new"\n')
+    for one in (manifest, str(manifest)):
+        assert edited.drift(one).manifests == (str(manifest),)
+        assert edited.plan_apply(one).declared is not None
+    assert edited.apply(manifest).changed
+    assert not edited.apply(str(manifest)).changed
+    with pytest.raises(InvalidInput):
+        edited.apply("")
