@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ovlay.receipts import Stamp
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 class Item(NamedTuple):
@@ -159,7 +160,7 @@ class _Expansion:
             walk.directory(descriptor, path, source, "")
         finally:
             os.close(descriptor)
-        for message in walk.wrong:
+        for message in (*walk.wrong, *walk.distrust(source)):
             self._problem(entry, message)
         return walk.look
 
@@ -180,14 +181,24 @@ class _Tree:
         self._owner = owner
         self._items = items
         self._left_out = left_out
+        self._doubted = _is_doubted(entry)
+        self._distrusted: list[str] = []
         self.wrong: list[str] = []
         self.look: Look = []
+
+    def distrust(self, source: str) -> Iterator[str]:
+        """What to say where root must not take all of the tree."""
+        if self._distrusted:
+            more = len(self._distrusted) - 1
+            yield f"{source} is not trusted: {self._distrusted[0]}" + (f"; nor are {more} more in it" if more else "")
 
     def directory(self, descriptor: int, path: str, source: str, inner: str) -> None:
         """An open directory of the source, for ``path`` in the target; ``inner`` is it within the tree."""
         entry, (uid, gid), items = self._entry, self._owner, self._items
         origin, label, file_mode = entry.origin, entry.label, entry.file_mode
         itself = os.fstat(descriptor)
+        if self._doubted:
+            self._doubt(source, itself)
         mode = stat.S_IMODE(itself.st_mode) if entry.directory_mode is None else entry.directory_mode
         if path != ".":
             given = entry.directory_mode is not None
@@ -196,7 +207,7 @@ class _Tree:
         inside = inner + "/" if inner else ""
         below, leaves = [], []
         stamps: list[int] = []
-        look, left_out, file = os.stat, self._left_out, Kind.FILE
+        look, left_out, file, doubted = os.stat, self._left_out, Kind.FILE, self._doubted
         names = os.listdir(descriptor)
         names.sort()
         for name in names:
@@ -207,6 +218,8 @@ class _Tree:
             if kind == stat.S_IFDIR:
                 below.append(name)
                 continue
+            if doubted and (found.st_uid or found.st_mode & _OTHERS):
+                self._doubt(f"{source}/{name}", found)
             place, inode, modified, changed = front + name, found.st_ino, found.st_mtime_ns, found.st_ctime_ns
             leaves.append(name)
             stamps += (inode, modified, changed)
@@ -234,10 +247,22 @@ class _Tree:
             finally:
                 os.close(deeper)
 
+    def _doubt(self, path: str, found: os.stat_result) -> None:
+        """Keep why another user could change what is at a path of the source."""
+        from ovlay.manifest.trust import reason_against
+
+        if (why := reason_against(path, found)) is not None:
+            self._distrusted.append(why)
+
+
+def _is_doubted(entry: Entry) -> bool:
+    """Whether this is root, with a manifest that it found: only what is root's alone may be taken for that."""
+    return not entry.origin.named and os.geteuid() == 0
+
 
 def _demand_trust(entry: Entry, source: str, root: str) -> None:
     """Raise `InvalidInput` where root would take a source that somebody else can change, for a manifest it found."""
-    if entry.origin.named or os.geteuid() != 0:
+    if not _is_doubted(entry):
         return
     from ovlay.manifest.trust import reason_to_distrust
 

@@ -19,7 +19,7 @@ def reason_to_distrust(path: str, *, root: str = "/") -> str | None:
     left = [part for part in reversed(posixpath.relpath(path, root).split("/")) if part != "."]
     links = 0
     try:
-        if (why := _writable_by_others(at, os.lstat(at))) is not None:
+        if (why := reason_against(at, os.lstat(at))) is not None:
             return why
         while left:
             part = left.pop()
@@ -30,7 +30,7 @@ def reason_to_distrust(path: str, *, root: str = "/") -> str | None:
             found = os.lstat(there)
             if not stat.S_ISLNK(found.st_mode):
                 at = there
-                if (why := _writable_by_others(at, found)) is not None:
+                if (why := reason_against(at, found)) is not None:
                     return why
                 continue
             links += 1
@@ -40,7 +40,7 @@ def reason_to_distrust(path: str, *, root: str = "/") -> str | None:
             left += [step for step in reversed(to.split("/")) if step not in ("", ".")]
             if to.startswith("/"):
                 at = "/"
-                if (why := _writable_by_others(at, os.lstat(at))) is not None:
+                if (why := reason_against(at, os.lstat(at))) is not None:
                     return why
     except (FileNotFoundError, NotADirectoryError):
         return None
@@ -49,9 +49,10 @@ def reason_to_distrust(path: str, *, root: str = "/") -> str | None:
     return None
 
 
-def _writable_by_others(path: str, found: os.stat_result) -> str | None:
+def reason_against(path: str, found: os.stat_result) -> str | None:
+    """Why another user could change this one file, directory or link, of which lstat(2) said ``found``."""
     if found.st_uid != 0:
         return f"{path} belongs to user {found.st_uid}, not to root"
-    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+    if not stat.S_ISLNK(found.st_mode) and found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         return f"{path} can be written by others than root (mode {stat.S_IMODE(found.st_mode):04o})"
     return None
