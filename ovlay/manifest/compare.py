@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from ovlay.ancestry import directories_of, is_within
 from ovlay.changes.change import ChangeKind
 from ovlay.changes.find import overlay_of
-from ovlay.errors import NotActive, NotPermitted
+from ovlay.errors import NotActive, NotPermitted, StateForbids
 from ovlay.manifest.document import InvalidManifest, Kind, Problem
 from ovlay.manifest.finding import Comparison, ConflictKind, Finding, Readings, State
 from ovlay.manifest.items import Expanded, expand
@@ -86,6 +86,8 @@ class _Work:
         self._sides = Sides(backend, None if status.overlay is None else overlay_of(backend))
         self._judge = Judge(self._host, self._sides, self._book.receipts, readings)
         self._errors: tuple[tuple[str, str], ...] = ()
+        self._root = os.readlink(f"/proc/self/fd/{self._sides.now.root}")
+        self._folders: dict[str, str] = {}
 
     def close(self) -> None:
         """Close what is open."""
@@ -127,8 +129,6 @@ class _Work:
 
     def _in_their_places(self, wanted: Sequence[Item]) -> dict[str, Item]:
         """The items by the path that they have when the links on the way are followed."""
-        root = os.readlink(f"/proc/self/fd/{self._sides.now.root}")
-        folders: dict[str, str] = {}
         items: dict[str, Item] = {}
         problems = []
         folder: str | None = None
@@ -136,10 +136,7 @@ class _Work:
         for item in wanted:
             way, _, name = item.path.rpartition("/")
             if way != folder:
-                folder = way
-                if folder not in folders:
-                    folders[folder] = self._followed(root, folder)
-                place = folders[folder]
+                folder, place = way, self._true(way)
             if place != folder:
                 item = item._replace(path=f"{place}/{name}" if place else name)  # noqa: PLW2901
             if item.path in items:
@@ -151,13 +148,19 @@ class _Work:
             raise InvalidManifest(problems)
         return items
 
-    def _followed(self, root: str, folder: str) -> str:
+    def _true(self, folder: str) -> str:
+        """What `_followed` found, asked once."""
+        if folder not in self._folders:
+            self._folders[folder] = self._followed(folder)
+        return self._folders[folder]
+
+    def _followed(self, folder: str) -> str:
         """A directory of the target by its true path; of one that is missing the part that is there."""
         rest = ""
         while folder:
             descriptor = self._sides.now.folder(folder + "/x")
             if descriptor is not None:
-                true = posixpath.relpath(os.readlink(f"/proc/self/fd/{descriptor}"), root)
+                true = posixpath.relpath(os.readlink(f"/proc/self/fd/{descriptor}"), self._root)
                 return posixpath.normpath(posixpath.join(true, rest)) if rest else true.removeprefix(".")
             folder, _, name = folder.rpartition("/")
             rest = posixpath.join(name, rest) if rest else name
@@ -178,16 +181,34 @@ class _Work:
     def _leftovers(self, items: dict[str, Item], needed: set[str]) -> Iterator[Finding]:
         """What was placed for an entry that is declared no more, innermost first."""
         going: set[str] = set()
+        linked = _directories_of(f"{folder}/" for folder, true in self._folders.items() if folder != true)
         for path in sorted(self._book.receipts, reverse=True):
             receipt = self._book.receipts[path]
-            is_way = path in needed and receipt.kind == Kind.DIRECTORY
-            if path in items or is_way or not self._is_covered(receipt):
+            is_directory = receipt.kind == Kind.DIRECTORY
+            if path in items or (path in needed and is_directory) or not self._is_covered(receipt):
                 continue
-            finding = self._judge.leftover(receipt, going)
+            true = self._place_of(path)
+            if true == path and path in linked and is_directory:
+                self._judge.way(receipt)
+                continue
+            if true == path:
+                finding = self._judge.leftover(receipt, going)
+            else:
+                wanted = self._force or true in items or true in needed
+                finding = self._judge.displaced(receipt, is_out=true is None, is_wanted=wanted)
             if finding is not None:
                 if finding.state is State.LEFTOVER:
                     going.add(path)
                 yield finding
+
+    def _place_of(self, path: str) -> str | None:
+        """Where a path leads by now; None for out of the overlay."""
+        folder, _, name = path.rpartition("/")
+        try:
+            true = self._true(folder)
+        except StateForbids:
+            return None
+        return f"{true}/{name}" if true else name
 
     def _manifests(self, findings: Sequence[Finding]) -> tuple[str, ...]:
         """Those that something was placed for which is going to stay."""

@@ -185,6 +185,24 @@ class Judge:
         kind = ConflictKind.CHANGED_SINCE
         return Finding(path, State.CONFLICT, None, kind, detail, receipt, forced=State.LEFTOVER, there=there)
 
+    def way(self, receipt: Receipt) -> None:
+        """See to a directory that something declared is reached through: a link in its place is somebody else's."""
+        now = self._sides.now.look(receipt.path)
+        if now is not None and stat.S_ISLNK(now.st_mode):
+            self.forgotten.append(receipt.path)
+
+    def displaced(self, receipt: Receipt, *, is_out: bool, is_wanted: bool) -> Finding | None:
+        """How something stands to which a link leads that somebody put on the way since it was placed.
+
+        Through a link nothing is taken back. Where it leads to what is declared there, or taken by force, the receipt
+        is of nothing any more; where ``is_out`` it leads out of the overlay, and is not looked through.
+        """
+        if is_wanted or (not is_out and self._sides.is_base(receipt.path)):
+            self.forgotten.append(receipt.path)
+            return None
+        detail = f"its entry is gone, and a link is on the way by now that was not there on {receipt.when}"
+        return Finding(receipt.path, State.CONFLICT, None, ConflictKind.CHANGED_SINCE, detail, receipt)
+
     # --- is it so? -------------------------------------------------------------------------------------------------
 
     def _is_declared(self, item: Item, now: os.stat_result | None, receipt: Receipt | None) -> bool:
