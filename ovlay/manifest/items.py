@@ -67,14 +67,16 @@ class Expanded(NamedTuple):
 def expand(host: Host, declared: Declared) -> Expanded:
     """The items of all entries; one that an entry names itself wins over the same of a tree.
 
-    Raises `InvalidManifest` with every source that is missing or is not what it must be.
+    Raises `InvalidManifest` with every source that is missing or is not what it must be, and for what is declared
+    within a file or a link that a tree has.
     """
     work = _Expansion(host, declared.target)
     for entry in declared.entries:
         work.add(entry)
+    items = () if work.problems else work.sorted()
     if work.problems:
         raise InvalidManifest(work.problems)
-    return Expanded(work.sorted(), work.sources, tuple(work.owners.items()))
+    return Expanded(items, work.sources, tuple(work.owners.items()))
 
 
 class _Expansion:
@@ -83,6 +85,7 @@ class _Expansion:
         self._target = target
         self._single: dict[str, Item] = {}
         self._grown: dict[str, Item] = {}
+        self._hidden: list[Item] = []
         self.problems: list[Problem] = []
         self.sources: Look = []
         self.owners: dict[Owner, tuple[int, int]] = {}
@@ -94,7 +97,42 @@ class _Expansion:
         if leaves:
             grown = {path: item for path, item in grown.items() if not is_within(path, leaves)}
         both = {**grown, **self._single}
-        return tuple(both[path] for path in sorted(both))
+        items = tuple(both[path] for path in sorted(both))
+        self._demand_room(items, both)
+        return items
+
+    def _demand_room(self, items: tuple[Item, ...], by_path: dict[str, Item]) -> None:
+        """Keep a problem for each entry that has something within what is to be no directory, because of a tree.
+
+        What entries say of each other by themselves was looked at before (see `ovlay.manifest.stack`). An item of which
+        the directory is an item too needs no look further up: that one is looked at itself.
+        """
+        for other in self._hidden:
+            item = by_path.get(other.path)
+            if item is not None and item is self._grown[other.path] and item.origin.file == other.origin.file:
+                self._no_room(item, other)  # of two manifests the later one wins
+        told: set[tuple[str, Origin]] = set()
+        last: str | None = None
+        leaf: Item | None = None
+        for item in items:
+            folder = item.path.rpartition("/")[0]
+            if folder != last:
+                last = folder
+                above = next((found for way in around(item.path) if (found := by_path.get(way)) is not None), None)
+                leaf = None if above is None or above.kind is Kind.DIRECTORY else above
+            if leaf is not None and (leaf.path, item.origin) not in told:
+                told.add((leaf.path, item.origin))
+                self._no_room(item, leaf)
+
+    def _no_room(self, item: Item, leaf: Item) -> None:
+        within = f"{self._target}/{leaf.path}"
+        where = f"{within}, here a directory,"
+        if item.path != leaf.path:
+            where = f"{self._target}/{item.path} is in {within}, which"
+        message = f"{where} is to be a {leaf.kind} ({leaf.origin})"
+        key = "path" if item.path in self._single else "source"
+        hint = "exclude one of them from its tree"
+        self.problems.append(Problem(item.origin.file, item.origin.line, key, message, hint))
 
     def add(self, entry: Entry) -> None:
         """One entry; what is wrong with it is kept for the end."""
@@ -160,6 +198,7 @@ class _Expansion:
             walk.directory(descriptor, path, source, "")
         finally:
             os.close(descriptor)
+        self._hidden += walk.hidden
         for message in (*walk.wrong, *walk.distrust(source)):
             self._problem(entry, message)
         return walk.look
@@ -183,6 +222,7 @@ class _Tree:
         self._left_out = left_out
         self._doubted = _is_doubted(entry)
         self._distrusted: list[str] = []
+        self.hidden: list[Item] = []
         self.wrong: list[str] = []
         self.look: Look = []
 
@@ -202,6 +242,8 @@ class _Tree:
         mode = stat.S_IMODE(itself.st_mode) if entry.directory_mode is None else entry.directory_mode
         if path != ".":
             given = entry.directory_mode is not None
+            if (other := items.get(path)) is not None and other.kind is not Kind.DIRECTORY:
+                self.hidden.append(other)  # of another tree
             items[path] = Item(path, Kind.DIRECTORY, origin, mode=mode, uid=uid, gid=gid, label=label, given=given)
         front = "" if path == "." else path + "/"
         inside = inner + "/" if inner else ""
