@@ -30,7 +30,7 @@ def inside(target: str, path: str) -> str:
         raise InvalidInput("an empty path was given", remedy=f"say {target} for all of it")
     if "\0" in path:
         raise InvalidInput(f"{path!r} contains a null character")
-    plain = posixpath.normpath(one_slash(posixpath.join(target, path)))
+    plain = normal(posixpath.join(target, path))
     if plain == target:
         return "."
     if not plain.startswith(target + "/"):
@@ -42,9 +42,9 @@ def anywhere(path: str) -> str:
     """A path that need not be in any target, absolute; raises `InvalidInput` for an empty one."""
     if not path:
         raise InvalidInput("an empty path was given", remedy="say . for the directory that this is started in")
-    return one_slash(os.path.abspath(path))
+    return normal(os.path.abspath(path))
 
 
-def one_slash(path: str) -> str:
-    """An absolute path with one slash at its beginning; ``posixpath.normpath`` leaves two as they are."""
-    return "/" + path.lstrip("/")
+def normal(path: str) -> str:
+    """An absolute path in its one form; ``posixpath.normpath`` leaves two slashes at its beginning as they are."""
+    return posixpath.normpath("/" + path.lstrip("/"))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import posixpath
 from typing import TYPE_CHECKING
 
 from ovlay.errors import InvalidInput
+from ovlay.paths import normal
 
 if TYPE_CHECKING:
     from ovlay.host import Host
@@ -17,7 +17,7 @@ DEFAULT_TARGET = "/usr"
 def checked_target(target: str | os.PathLike[str]) -> str:
     """A target in its plain form; raises `InvalidInput` where it is not absolute, or is the root."""
     text = os.fspath(target)
-    plain = posixpath.normpath(text.replace("//", "/")) if text.startswith("/") else ""
+    plain = normal(text) if text.startswith("/") else ""
     if not plain or "\0" in text:
         raise InvalidInput(f"the target {text!r} is not an absolute path")
     if plain == "/":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 from typing import TYPE_CHECKING, NamedTuple
 
+from ovlay.paths import normal
 from ovlay.requests import InstallFile
 
 if TYPE_CHECKING:
@@ -61,5 +62,5 @@ def written(overlay: Overlay, outcome: Outcome, files: Sequence[Placing]) -> Ite
     """Those of the files that were not there already."""
     paths = {posixpath.join(overlay.target, getattr(step, "path", "")) for step in outcome.plan.steps}
     for file in files:
-        if posixpath.normpath(file.destination) in paths:
+        if normal(file.destination) in paths:
             yield file

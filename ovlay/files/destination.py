@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ovlay.errors import InvalidInput, StateForbids
+from ovlay.paths import normal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +26,7 @@ def below(target: str, destination: str) -> str:
         raise InvalidInput(f"{destination!r} contains a null character")
     if ".." in destination.split("/"):
         raise InvalidInput(f"{destination!r} contains '..'", remedy="give the path without it")
-    plain = posixpath.normpath(destination.replace("//", "/"))
+    plain = normal(destination)
     if plain == target or not plain.startswith(target.rstrip("/") + "/"):
         raise InvalidInput(
             f"{destination} is not below {target}",

@@ -12,6 +12,7 @@ from ovlay.manifest.conditions import Facts
 from ovlay.manifest.search import manifest_folders
 from ovlay.manifest.sides import Sides
 from ovlay.manifest.stack import load_stack, resolve
+from ovlay.paths import normal
 
 if TYPE_CHECKING:
     import os
@@ -64,7 +65,8 @@ def facts_about(
     if status is not None:
         sides = Sides(backend, None if status.overlay is None else overlay_of(backend))
 
-    def has(path: str) -> bool:
+    def has(asked: str) -> bool:
+        path = normal(asked)
         if sides is None or not path.startswith(backend.target + "/"):
             return backend.host.exists(path)
         try:

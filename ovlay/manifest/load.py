@@ -12,6 +12,7 @@ from ovlay.manifest.document import SCHEMA, Entry, InvalidManifest, Kind, Manife
 from ovlay.manifest.fields import ENTRIES, HEAD, Field, read_table, unknown
 from ovlay.manifest.positions import find_positions
 from ovlay.manifest.values import Mistake, shown
+from ovlay.paths import normal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -163,7 +164,7 @@ class _Reader:
         """The target, normalised; None where it is wrong."""
         if written is None:
             return None
-        target = os.path.normpath("/" + written.lstrip("/"))
+        target = normal(written)
         if target == "/":
             self._report((), [Mistake("cannot be the root directory", "such as /usr", ("target",))])
             return None
@@ -217,7 +218,7 @@ class _Reader:
             found = written if self.trusted or self.root == "/" else self.root + written
         else:
             found = os.path.join(self.folder, written)
-        return os.path.normpath(found)
+        return normal(found)
 
     def _distrust(self, source: str) -> Iterator[Mistake]:
         """Root installs nothing on a found manifest's word that another user could have written."""

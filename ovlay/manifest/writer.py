@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ovlay.errors import InvalidInput
 from ovlay.manifest.document import SCHEMA, Entry, Kind
 from ovlay.manifest.positions import find_positions
+from ovlay.paths import normal
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -40,8 +41,8 @@ class Written:
 
     @property
     def path(self) -> str:
-        """The path that it declares, normalised as `ovlay.manifest.load` does: POSIX keeps two slashes in front."""
-        return posixpath.normpath("/" + str(self.table.get("path")).lstrip("/"))
+        """The path that it declares, normalised."""
+        return normal(str(self.table.get("path")))
 
     @property
     def line(self) -> int:

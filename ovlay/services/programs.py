@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ovlay.errors import InvalidInput, StateForbids
 from ovlay.model import Persistence
+from ovlay.paths import normal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -133,7 +134,7 @@ def _on_the_way(host: Host, path: str) -> Iterator[str]:
     seen: set[str] = set()
     waiting = [path]
     while waiting:
-        now = posixpath.normpath(waiting.pop())
+        now = normal(waiting.pop())
         for part in (*reversed(list(_parents(now))), now):
             if part in seen:
                 continue

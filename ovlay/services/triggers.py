@@ -10,6 +10,8 @@ import posixpath
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from ovlay.paths import normal
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -253,7 +255,7 @@ def _library_cache(host: Host, changed: list[str]) -> Iterator[RunTrigger]:
     libraries = [path for path in changed if ".so" in path and _LIBRARY.fullmatch(path)]
     if not libraries:
         return
-    configured = {posixpath.normpath(line) for line in _configured_directories(host)}
+    configured = {normal(line) for line in _configured_directories(host)}
     needing = [
         path
         for path in libraries

@@ -345,3 +345,14 @@ def test_a_manifest_that_wins_over_the_one_that_is_captured_to_is_named(place: P
     assert [found.path for found in place.overlay.drift(user=False).deviations] == ["bin/hotfix"]
     assert place.overlay.capture(to=folder / "hotfix.toml", ignore=["before"]).plan.warnings == ()
     assert place.overlay.drift(user=False).clean
+
+
+@pytest.mark.parametrize("written", ["//usr/bin/new", "///usr//bin/./new", "/./usr/bin/new"])
+def test_a_path_that_is_written_in_an_odd_way_is_the_same_path(place: Place, written: str) -> None:
+    place.file.write_text(f'schema = 1\n[[file]]\npath = "{written}"\ntext = "mine"\n')
+    assert place.overlay.apply(place.file).changed
+    (place.usr / "bin/new").write_text("edited\n")
+    place.capture()
+    assert set(place.entries()) == {"/usr/bin/new"}
+    assert place.file.read_text().count("[[file]]") == 1
+    assert not place.overlay.apply(place.file).conflicts

@@ -248,3 +248,12 @@ def test_without_receipts_nothing_is_managed(place: Place) -> None:
     (place.usr / "bin/stray").write_text("x")
     assert [change.managed for change in place.overlay.changes().changes] == [None]
     assert os.path.lexists(place.usr / "bin/stray")
+
+
+@pytest.mark.parametrize("written", ["//usr/bin/later", "/./usr/bin/later"])
+def test_a_condition_asks_the_base_however_the_path_is_written(place: Place, written: str) -> None:
+    place.declare(f'[[file]]\npath = "/usr/bin/later"\ntext = "x"\nwhen = {{ missing = "{written}" }}\n')
+    place.overlay.enable()
+    place.apply()
+    assert place.drift().retired == ()
+    assert (place.usr / "bin/later").read_text() == "x"

@@ -216,6 +216,14 @@ def test_this_very_program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     assert running_program(own=True).argv == (sys.executable, "-P", "-m", "ovlay")
 
 
+def test_a_link_that_says_two_slashes_leads_somewhere(tmp_path: Path) -> None:
+    (tmp_path / "ovlay").write_text("#!/bin/sh\n")
+    (tmp_path / "link").symlink_to(f"/{tmp_path}/ovlay")
+    link = f"/{tmp_path}/link"
+    with pytest.raises(InvalidInput):  # it is in /tmp
+        demand_trusted(Host(), Program((link,), (link,), ()))
+
+
 def test_what_is_in_memory_is_no_program_for_a_boot() -> None:
     with pytest.raises(InvalidInput, match="does not outlive a reboot"):
         demand_trusted(Host(), Program(("/proc/self/exe",), ("/proc/self/exe",), ()))
