@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import posixpath
+from contextlib import suppress
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,7 +13,7 @@ from ovlay.ancestry import around, directories_of, is_below, is_within
 from ovlay.changes.change import ChangeKind
 from ovlay.changes.find import look, overlay_of
 from ovlay.changes.ignore import leave_out
-from ovlay.errors import InvalidInput, Unsupported
+from ovlay.errors import InvalidInput, StateForbids, Unsupported
 from ovlay.manifest.document import NOTHING, Kind
 from ovlay.manifest.keeping import Keeper
 from ovlay.manifest.managed import Elsewhere, declared_elsewhere
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from ovlay.host import Host
     from ovlay.kernel import Mount, Views
     from ovlay.manifest.document import Entry, Manifest
+    from ovlay.manifest.sides import Sides
     from ovlay.manifest.writer import Written
 
 SYSTEM_MANIFEST = "/etc/ovlay/manifest.d/captured.toml"
@@ -74,6 +77,7 @@ def plan_capture(
     wanted = () if "." in wanted else wanted
     backend.refuse_covered(backend.status())
     mount = overlay_of(backend)
+    manifest = manifest.in_place(backend, mount)
     with backend.host.kernel.views(mount, backend.upper_candidates(mount)) as views:
         found = leave_out(_changes(backend, mount, views, wanted), ignore)
         elsewhere = Elsewhere({}, {}) if everything else declared_elsewhere(backend, file)
@@ -95,7 +99,14 @@ def plan_capture(
     keeper = Keeper(target, file, manifest.written, entries, retired=manifest.retired)
     steps = keeper.steps()
     gone = manifest.contradicting(keeper.entries)
-    text = put(manifest.text or begin(target), keeper.entries, file=file, without=gone, retired=manifest.retired)
+    text = put(
+        manifest.text or begin(target),
+        keeper.entries,
+        file=file,
+        without=gone,
+        retired=manifest.retired,
+        written=manifest.written,
+    )
     warnings += [f"{path} is no longer declared in {file}: what is captured leaves no room for it" for path in gone]
     warnings += manifest.without_change(target, changed, wanted, gone)
     if not keeper.entries or (text == manifest.text and not steps):
@@ -164,6 +175,19 @@ class _Existing(NamedTuple):
         """The entries that count here."""
         return tuple(written for written in self.written if written.line not in self.retired)
 
+    def in_place(self, backend: Backend, mount: Mount) -> _Existing:
+        """The same, with each entry by the path to which the links on the way lead now, as changes have it."""
+        from ovlay.manifest.sides import Sides
+
+        if not self.written:
+            return self
+        sides = Sides(backend, mount)
+        try:
+            written = tuple(replace(entry, path=_true(sides, entry.path)) for entry in self.written)
+        finally:
+            sides.close()
+        return self._replace(written=written)
+
     @property
     def trees(self) -> frozenset[str]:
         """The paths of its trees."""
@@ -221,6 +245,15 @@ def _retired(backend: Backend, manifest: Manifest) -> dict[int, str]:
             )
         reasons = {entry.origin.line: reason_against(entry.when, facts) for entry in manifest.entries}
     return {line: reason for line, reason in reasons.items() if reason is not None}
+
+
+def _true(sides: Sides, path: str) -> str:
+    """The path to which another one leads, in the base where it is cut off by now; as it is where that is elsewhere."""
+    folder, _, name = posixpath.relpath(path, sides.target).rpartition("/")
+    with suppress(StateForbids):
+        side = sides.base if folder and sides.now.folder(folder + "/x") is None else sides.now
+        folder = side.followed(folder)
+    return posixpath.join(sides.target, folder, name)
 
 
 def _changes(backend: Backend, mount: Mount, views: Views, wanted: tuple[str, ...]) -> Changes:

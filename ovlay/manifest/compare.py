@@ -86,7 +86,6 @@ class _Work:
         self._sides = Sides(backend, None if status.overlay is None else overlay_of(backend))
         self._judge = Judge(self._host, self._sides, self._book.receipts, readings)
         self._errors: tuple[tuple[str, str], ...] = ()
-        self._root = os.readlink(f"/proc/self/fd/{self._sides.now.root}")
         self._folders: dict[str, str] = {}
 
     def close(self) -> None:
@@ -130,7 +129,7 @@ class _Work:
     def _in_their_places(self, wanted: Sequence[Item]) -> dict[str, Item]:
         """The items by the path that they have when the links on the way are followed."""
         items: dict[str, Item] = {}
-        problems = []
+        problems, moved = [], False
         folder: str | None = None
         place = ""
         for item in wanted:
@@ -139,32 +138,32 @@ class _Work:
                 folder, place = way, self._true(way)
             if place != folder:
                 item = item._replace(path=f"{place}/{name}" if place else name)  # noqa: PLW2901
+                moved = True
             if item.path in items:
                 other = items[item.path].origin
                 message = f"is {self._backend.target}/{item.path}, which is declared in {other} too"
                 problems.append(Problem(item.origin.file, item.origin.line, "path", message))
             items[item.path] = item
+        problems += self._without_room(items) if moved else ()
         if problems:
             raise InvalidManifest(problems)
         return items
 
-    def _true(self, folder: str) -> str:
-        """What `_followed` found, asked once."""
-        if folder not in self._folders:
-            self._folders[folder] = self._followed(folder)
-        return self._folders[folder]
+    def _without_room(self, items: dict[str, Item]) -> Iterator[Problem]:
+        """What is, since a link leads there, within something that is to be no directory; see `expand` for all else."""
+        for item in items.values():
+            above = next((items[folder] for folder in around(item.path) if folder in items), None)
+            if above is not None and above.kind is not Kind.DIRECTORY:
+                place, leaf = f"{self._backend.target}/{item.path}", f"{self._backend.target}/{above.path}"
+                kind = "absent" if above.kind is Kind.ABSENT else f"a {above.kind}"
+                message = f"is {place}, in {leaf}, which is to be {kind} ({above.origin})"
+                yield Problem(item.origin.file, item.origin.line, "path", message)
 
-    def _followed(self, folder: str) -> str:
-        """A directory of the target by its true path; of one that is missing the part that is there."""
-        rest = ""
-        while folder:
-            descriptor = self._sides.now.folder(folder + "/x")
-            if descriptor is not None:
-                true = posixpath.relpath(os.readlink(f"/proc/self/fd/{descriptor}"), self._root)
-                return posixpath.normpath(posixpath.join(true, rest)) if rest else true.removeprefix(".")
-            folder, _, name = folder.rpartition("/")
-            rest = posixpath.join(name, rest) if rest else name
-        return rest
+    def _true(self, folder: str) -> str:
+        """A directory of the target by its true path, asked once: see `ovlay.manifest.sides.Side.followed`."""
+        if folder not in self._folders:
+            self._folders[folder] = self._sides.now.followed(folder)
+        return self._folders[folder]
 
     def _demand_sums(self, items: Iterable[Item]) -> None:
         """Raise `InvalidManifest` that names every source that is not what its entry says."""

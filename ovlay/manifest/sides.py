@@ -64,6 +64,19 @@ class Side:
             self._folder = folder
         return self._descriptor
 
+    def followed(self, folder: str) -> str:
+        """A directory below this one by its true path; of one that is missing the part that is there."""
+        rest = ""
+        while folder:
+            descriptor = self.folder(folder + "/x")
+            if descriptor is not None:
+                start, end = (os.readlink(f"/proc/self/fd/{opened}") for opened in (self.root, descriptor))
+                true = posixpath.relpath(end, start)
+                return posixpath.normpath(posixpath.join(true, rest)) if rest else true.removeprefix(".")
+            folder, _, name = folder.rpartition("/")
+            rest = posixpath.join(name, rest) if rest else name
+        return rest
+
     def look(self, path: str) -> os.stat_result | None:
         """What is at a path; None where nothing is."""
         if path == ".":

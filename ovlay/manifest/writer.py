@@ -29,7 +29,7 @@ class Written:
     """An entry as it stands in a text: its kind, its table, and its lines from 0, ``start`` up to before ``end``.
 
     ``own`` are those of them, relative to ``start``, that hold what the overlay says: all but comments and condition.
-    ``whole`` is whether all of the entry is in these lines.
+    ``whole`` is whether all of the entry is in these lines. ``path`` is what it declares, normalised.
     """
 
     kind: Kind
@@ -38,11 +38,7 @@ class Written:
     end: int
     own: frozenset[int]
     whole: bool
-
-    @property
-    def path(self) -> str:
-        """The path that it declares, normalised."""
-        return normal(str(self.table.get("path")))
+    path: str
 
     @property
     def line(self) -> int:
@@ -111,7 +107,8 @@ def entries_in(text: str, file: str) -> tuple[Written, ...]:
             while _BARE.match(lines[end - 1]):  # a comment above the next header is about what comes next
                 end -= 1
             own = frozenset(_own_lines(lines, mine, start, end))
-            found.append(Written(kind, table, start, end, own, all(line < end for line in mine)))
+            path = normal(str(table.get("path")))
+            found.append(Written(kind, table, start, end, own, all(line < end for line in mine), path))
     return tuple(sorted(found, key=lambda written: written.start))
 
 
@@ -133,11 +130,13 @@ def put(
     file: str,
     without: Collection[str] = (),
     retired: Mapping[int, str] = MappingProxyType({}),
+    written: Sequence[Written] | None = None,
 ) -> str:
     """``text`` with these entries: each in the place of the one that has its path, or at the end.
 
     The entries of the paths ``without`` are taken out. What else is there stays, with comments and layout; an entry
-    keeps its condition, and stays as it is written where it says the same. ``retired`` are the lines of those whose
+    keeps its condition and the way in which its path is written, and stays as it is where it says the same. ``written``
+    are those of the text, where they are known already, maybe by other paths; ``retired`` are the lines of those whose
     condition does not hold here, each with the reason: they stay.
 
     Raises what `entries_in` raises, and `InvalidInput` for a path of which there are none but retired ones: in one of
@@ -148,9 +147,9 @@ def put(
     lines = _LINE.findall(text)
     if lines and not lines[-1].endswith("\n"):
         lines[-1] += newline
-    known = entries_in(text, file)
-    there = {written.path: written for written in known if written.line not in retired}
-    aside = {written.path: written for written in known if written.line in retired}
+    known = entries_in(text, file) if written is None else written
+    there = {old.path: old for old in known if old.line not in retired}
+    aside = {old.path: old for old in known if old.line in retired}
     pieces: dict[tuple[int, int], list[str]] = {}
     added: list[str] = []
     for entry in entries:
@@ -159,7 +158,9 @@ def put(
             raise _retired(file, aside[entry.path], retired)
         if old is None:
             added += ["", f"[[{entry.kind}]]", *_pairs(table)]
-        elif old.kind is not entry.kind or table != {k: v for k, v in old.table.items() if k != _CONDITION}:
+            continue
+        table["path"] = old.table["path"]
+        if old.kind is not entry.kind or table != {k: v for k, v in old.table.items() if k != _CONDITION}:
             if not old.whole and old.kind is not entry.kind:
                 raise _scattered(file, old)
             kept = [line for at, line in enumerate(lines[old.start : old.end]) if at not in old.own]

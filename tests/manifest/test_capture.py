@@ -356,3 +356,48 @@ def test_a_path_that_is_written_in_an_odd_way_is_the_same_path(place: Place, wri
     assert set(place.entries()) == {"/usr/bin/new"}
     assert place.file.read_text().count("[[file]]") == 1
     assert not place.overlay.apply(place.file).conflicts
+
+
+LINKED = """schema = 1
+
+# through a link of the base
+[[file]]
+path = "/usr/lib/link/file"
+text = "mine"
+when = { present = "/usr/lib" }
+"""
+
+
+def test_an_entry_through_a_link_of_the_base_is_the_entry_of_where_it_leads(place: Place) -> None:
+    place.file.write_text(LINKED)
+    place.overlay.apply(place.file)
+    assert not place.capture("lib/deep/file").plan.warnings
+    (place.usr / "lib/deep/file").write_text("edited\n")
+    place.capture()
+    (entry,) = place.entries().values()
+    assert (entry.path, entry.sha256, entry.when.present) == ("/usr/lib/link/file", digest("edited\n"), ("/usr/lib",))
+    assert "# through a link of the base\n[[file]]\n" in place.file.read_text()
+    place.overlay.unmount()
+    place.overlay.enable()
+    assert place.overlay.apply(place.file).changed
+    assert (place.usr / "lib/deep/file").read_text() == "edited\n"
+    assert not place.capture().changed
+
+
+def test_what_is_gone_is_declared_gone_in_the_entry_that_led_there(place: Place) -> None:
+    place.file.write_text(LINKED)
+    (place.usr / "lib/deep/file").unlink()
+    place.capture()
+    (entry,) = place.entries().values()
+    assert (entry.path, entry.kind) == ("/usr/lib/link/file", Kind.ABSENT)
+
+
+def test_an_entry_through_a_link_goes_with_the_directory_it_leads_to(place: Place) -> None:
+    place.file.write_text(LINKED)
+    shutil.rmtree(place.usr / "lib/deep")
+    (place.usr / "lib/deep").write_text("no directory\n")
+    assert any("/usr/lib/deep/file is no longer declared" in said for said in place.capture().plan.warnings)
+    place.overlay.unmount()
+    place.overlay.enable()
+    assert place.overlay.apply(place.file).changed
+    assert (place.usr / "lib/deep").is_file()

@@ -103,3 +103,15 @@ def test_a_link_of_the_base_is_followed_as_ever(case: Case) -> None:
     case.says('tree path = "/usr/lib/link"; source = "source/app"')
     case.apply()
     assert case.at("lib/deep/f").read_text() == "f"
+
+
+@pytest.mark.parametrize(
+    ("kind", "leaf"),
+    [
+        ("a file", 'file path = "/usr/lib/deep"; text = "x"; replaces = "directory"'),
+        ("absent", 'absent path = "/usr/lib/deep"'),
+    ],
+)
+def test_a_link_of_the_base_into_what_is_to_be_no_directory(case: Case, kind: str, leaf: str) -> None:
+    found = problem(case, leaf, 'file path = "/usr/lib/link/file"; text = "x"')
+    assert found.message.startswith(f"is /usr/lib/deep/file, in /usr/lib/deep, which is to be {kind} (")
