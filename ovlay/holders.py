@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import posixpath
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ovlay.errors import NotActive, NotPermitted
-from ovlay.paths import inside
+from ovlay.paths import listed, normal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from ovlay.backend import Backend
+    from ovlay.changes.meaning import Meant
     from ovlay.kernel import Mount
     from ovlay.kernel.holders import FileUse, User, Users
+    from ovlay.paths import Paths
 
 HOLDERS_SCHEMA = "ovlay.holders/1"
 
@@ -66,21 +69,28 @@ class Holders(NamedTuple):
         return {"schema": HOLDERS_SCHEMA, **as_json(self), "complete": self.complete}
 
 
-def find_holders(backend: Backend, paths: Iterable[str | os.PathLike[str]] = ()) -> Holders:
+def find_holders(backend: Backend, paths: Paths = ()) -> Holders:
     """The holders of a driver's overlay; see `ovlay.Overlay.holders`."""
+    from ovlay.changes.classify import is_below
+    from ovlay.changes.meaning import no_such_path
     from ovlay.kernel.holders import Users
 
     host, target = backend.host, backend.target
-    trees = tuple(posixpath.normpath(posixpath.join(target, inside(target, os.fspath(path)))) for path in paths)
     mounts = _overlays(backend)
+    meant = _meant(backend, mounts, listed(paths))
+    trees = tuple(_absolute(target, path) for path in (*meant.found, *meant.missing))
     changed, reason = _changed_files(backend) if mounts else (frozenset[str](), "")
     names = changed or frozenset[str]()
 
     def wanted(path: str) -> bool:
-        return any(path == tree or path.startswith(tree + "/") for tree in trees) if trees else path in names
+        return is_below(path, trees) if trees else path in names
 
     # Where nothing is there to be used nobody need be looked at, and nobody can be missed.
     users = host.kernel.users(mounts, target, wanted) if mounts or trees else Users((), 0, hidden=False)
+    used = [file.path for user in users.found for file in user.files]
+    for path in meant.missing:
+        if not any(is_below(file, (_absolute(target, path),)) for file in used):
+            raise no_such_path(path)
     behind = _left_behind(backend)
     found = tuple(_process(user, names) for user in users.found)
     return Holders(
@@ -93,6 +103,30 @@ def find_holders(backend: Backend, paths: Iterable[str | os.PathLike[str]] = ())
         hidden=users.hidden or behind.hidden,
         reason=reason,
     )
+
+
+def _meant(backend: Backend, mounts: Sequence[Mount], paths: Sequence[str]) -> Meant:
+    """What is meant. Of a base that this process may not look at it is not known that something is missing."""
+    from ovlay.changes.meaning import Meant, find_meant
+
+    if not paths:
+        return Meant((), ())
+    host, target = backend.host, backend.target
+    with ExitStack() as stack:
+        sides = [os.open(host.path(target), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)]
+        stack.callback(os.close, sides[0])
+        known = True
+        try:
+            for mount in mounts:
+                sides.append(stack.enter_context(host.kernel.views(mount, backend.upper_candidates(mount))).lower)
+        except NotPermitted:
+            known = False
+        meant = find_meant(backend, sides, paths)
+    return meant if known else Meant((*meant.found, *meant.missing), ())
+
+
+def _absolute(target: str, path: str) -> str:
+    return normal(posixpath.join(target, path))
 
 
 def _process(user: User, changed: frozenset[str]) -> Process:

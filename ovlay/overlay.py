@@ -58,10 +58,11 @@ class Overlay:
     def changes(self, paths: Paths = (), *, hashes: bool = False, everything: bool = False) -> Changes:
         """Every difference of the target from what lies beneath the overlay, or of these paths only; changes nothing.
 
-        ``paths`` are relative to the target, or absolute. ``hashes`` adds the SHA-256 of regular files; with
-        ``everything`` what was touched and is the same is listed too. Raises `NotActive` where there is no overlay,
-        `NotPermitted` where this process may not look beneath it, and `InvalidInput` for a path that is not in the
-        target. Where there is much to look at, and this process has one thread, it is forked.
+        ``paths`` are relative to the target, or absolute, and links on the way are followed. ``hashes`` adds the
+        SHA-256 of regular files; with ``everything`` what was touched and is the same is listed too. Raises `NotActive`
+        where there is no overlay, `NotPermitted` where this process may not look beneath it, and `InvalidInput` for a
+        path that is not in the target, or on neither side. Where there is much to look at, and this process has one
+        thread, it is forked.
         """
         from ovlay.changes.find import find_changes
         from ovlay.manifest.managed import mark_managed
@@ -75,7 +76,8 @@ class Overlay:
         """Who uses the overlay, who uses a file that changed, and who a view that a lazy unmount left behind.
 
         With ``paths``, relative to the target or absolute, only those who use one of them or a file below it. What
-        may not be looked at is left out, and counted. Raises `InvalidInput` for a path that is not in the target.
+        may not be looked at is left out, and counted. Raises `InvalidInput` for a path that is not in the target, or is
+        neither there now nor in the base while nobody uses it.
         """
         from ovlay.holders import find_holders
         from ovlay.paths import listed

@@ -38,6 +38,12 @@ def inside(target: str, path: str) -> str:
     return plain[len(target) + 1 :]
 
 
+def demand_inside(target: str, paths: Iterable[str]) -> None:
+    """Raise `InvalidInput` for the first of these paths that cannot be in the target."""
+    for path in paths:
+        inside(target, path)
+
+
 def anywhere(path: str) -> str:
     """A path that need not be in any target, absolute; raises `InvalidInput` for an empty one."""
     if not path:

@@ -17,7 +17,6 @@ from ovlay.changes.classify import ADDED, Comparison
 from ovlay.changes.workers import carry_out
 from ovlay.errors import NotActive
 from ovlay.model import Owner
-from ovlay.paths import inside
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -49,21 +48,34 @@ def find_changes(
 ) -> Changes:
     """Every difference of the driver's target from what lies beneath its overlay, or of these paths only.
 
-    ``paths`` are relative to the target, or absolute and in it. ``hashes`` adds the SHA-256 of regular files,
-    ``everything`` what was touched and is the same. ``workers`` is the number of processes that look (None: one for
-    each processor where there is much to look at; 1 where the caller's process must not be forked).
+    ``paths`` are relative to the target, or absolute and in it; links on the way are followed. ``hashes`` adds the
+    SHA-256 of regular files, ``everything`` what was touched and is the same. ``workers`` is the number of processes
+    that look (None: one for each processor where there is much to look at; 1 where the caller's process must not be
+    forked).
 
     Raises `NotActive` where there is no overlay, `NotPermitted` where this process may not look beneath it,
-    `InvalidInput` for a path that is not in the target, `Conflict` where the overlay goes away meanwhile.
+    `InvalidInput` for a path that is not in the target or on neither side, `StateForbids` for one that a link leads out
+    of it, `Conflict` where the overlay goes away meanwhile.
     """
     host, target = backend.host, backend.target
-    wanted = tuple(dict.fromkeys(inside(target, os.fspath(path)) for path in paths))
+    asked = [os.fspath(path) for path in paths]
+    if asked:
+        from ovlay.paths import demand_inside
+
+        demand_inside(target, asked)
     mount = overlay_of(backend)
     submounts = tuple(found.mount_point for found in host.kernel.mounts().below(target) if found.device != mount.device)
     with host.kernel.views(mount, backend.upper_candidates(mount)) as views:
+        wanted = _meant(backend, views, asked) if asked else ()
         return look(
             host, mount, views, paths=wanted, submounts=submounts, hashes=hashes, everything=everything, workers=workers
         )
+
+
+def _meant(backend: Backend, views: Views, asked: Sequence[str]) -> tuple[str, ...]:
+    from ovlay.changes.meaning import find_meant
+
+    return find_meant(backend, (views.merged, views.lower), asked).demand_all()
 
 
 def overlay_of(backend: Backend) -> Mount:

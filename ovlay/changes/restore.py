@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from ovlay.ancestry import directories_of, is_below
 from ovlay.changes.change import ChangeKind
 from ovlay.changes.find import look, overlay_of
-from ovlay.errors import InvalidInput, NoSpace, NotActive, StateForbids, Unsupported
+from ovlay.changes.meaning import find_meant
+from ovlay.errors import NoSpace, NotActive, StateForbids, Unsupported
 from ovlay.files.copying import descend
 from ovlay.files.copying import look as look_at
 from ovlay.model import Persistence
-from ovlay.paths import inside
 from ovlay.plan.plan import Plan
 from ovlay.plan.restoring import RestorePaths
 from ovlay.plan.settling import SettleReceipts
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from ovlay.backend import Backend
     from ovlay.changes.change import Change
+    from ovlay.changes.meaning import Meant
     from ovlay.kernel import Mount, Views
     from ovlay.model import Status
 
@@ -48,7 +49,7 @@ def plan_restore(backend: Backend, paths: Sequence[str] | None) -> Plan:
     mount = overlay_of(backend)
     submounts = tuple(found.mount_point for found in backend.host.kernel.mounts().below(backend.target))
     with backend.host.kernel.views(mount, backend.upper_candidates(mount)) as views:
-        wanted, missing = (None, ()) if paths is None else _resolved(backend, views, paths)
+        wanted, missing = (None, ()) if paths is None else _meant(backend, views, paths)
         found = look(
             backend.host, mount, views, paths=tuple(wanted or ()), submounts=submounts, everything=True, workers=None
         )
@@ -176,47 +177,15 @@ def _demand_overlay(backend: Backend, status: Status) -> None:
 # --- which paths are meant -------------------------------------------------------------------------------------------
 
 
-def _resolved(backend: Backend, views: Views, paths: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The paths relative to the target, with the links on the way followed as far as they stay in it; and the missing.
+def _meant(backend: Backend, views: Views, paths: Sequence[str]) -> Meant:
+    """What is meant. Where an earlier call was cut off some of what was added is gone, and the rest is to be restored.
 
-    Where an earlier call was cut off some of what was added is gone already, and the rest is to be restored still. That
-    nothing at all is there is a mistake: `InvalidInput`.
+    That nothing at all is there is a mistake: `InvalidInput`.
     """
-    found, missing = [], []
-    for given in paths:
-        path = inside(backend.target, given)
-        if path != "." and not _is_somewhere(views, path):
-            path = _followed(backend, path)
-            if not _is_somewhere(views, path):
-                missing.append(given)
-                continue
+    meant = find_meant(backend, (views.merged, views.lower), paths)
+    for path in meant.found or meant.demand_all():
         _demand_directories(backend, views, path)
-        found.append(path)
-    if missing and not found:
-        raise InvalidInput(
-            f"{missing[0]}: there is no such path, neither now nor in the base",
-            remedy="`ovlay diff` lists what differs",
-        )
-    return (".",) if "." in found else tuple(dict.fromkeys(found)), tuple(missing)
-
-
-def _is_somewhere(views: Views, path: str) -> bool:
-    return any(_stat(view, path) is not None for view in (views.merged, views.lower))
-
-
-def _followed(backend: Backend, path: str) -> str:
-    from ovlay.files.destination import opened_parent
-
-    root = os.open(backend.host.path(backend.target), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        with opened_parent(root, backend.target, path) as parent:
-            start, end = (os.readlink(f"/proc/self/fd/{descriptor}") for descriptor in (root, parent))
-            below = posixpath.relpath(end, start)
-            return posixpath.normpath(posixpath.join(below, posixpath.basename(path)))
-    except FileNotFoundError:
-        return path
-    finally:
-        os.close(root)
+    return meant
 
 
 def _demand_directories(backend: Backend, views: Views, path: str) -> None:

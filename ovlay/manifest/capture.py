@@ -13,13 +13,14 @@ from ovlay.ancestry import around, directories_of, is_below, is_within
 from ovlay.changes.change import ChangeKind
 from ovlay.changes.find import look, overlay_of
 from ovlay.changes.ignore import leave_out
+from ovlay.changes.meaning import find_meant
 from ovlay.errors import InvalidInput, StateForbids, Unsupported
 from ovlay.manifest.document import NOTHING, Kind
 from ovlay.manifest.keeping import Keeper
 from ovlay.manifest.managed import Elsewhere, declared_elsewhere
 from ovlay.manifest.wording import Reader
 from ovlay.manifest.writer import begin, entries_in, put
-from ovlay.paths import anywhere, inside
+from ovlay.paths import anywhere, demand_inside
 from ovlay.plan.capturing import WriteManifest
 from ovlay.plan.plan import Plan
 
@@ -59,13 +60,13 @@ def plan_capture(
 ) -> Plan:
     """How to declare what is in the overlay, or at these paths and below, in the manifest ``to``.
 
-    ``paths`` are absolute, or relative to the target; ``ignore`` are globs of gitignore(5). What is as another manifest
-    that is found declares it is left out, unless ``everything``. What a manifest cannot say is named in the warnings of
-    the plan.
+    ``paths`` are absolute, or relative to the target, with links on the way followed; ``ignore`` are globs of
+    gitignore(5). What is as another manifest that is found declares it is left out, unless ``everything``. What a
+    manifest cannot say is named in the warnings of the plan.
 
-    Raises `NotActive`, `NotPermitted`, `StateForbids` where something lies over the overlay, `InvalidInput` for a path
-    that is not in the target or a manifest that cannot be added to: such as one that does not count here, or has none
-    but entries of a path that do not.
+    Raises `NotActive`, `NotPermitted`, `StateForbids` where something lies over the overlay or a link leads out of it,
+    `InvalidInput` for a path that is not in the target or on neither side, or a manifest that cannot be added to: such
+    as one that does not count here, or has none but entries of a path that do not.
     """
     target = backend.target
     file = default_manifest(backend.host) if to is None else anywhere(to)
@@ -73,12 +74,13 @@ def plan_capture(
     if is_below(os.path.realpath(file), {os.path.realpath(backend.host.path(target))}):
         raise InvalidInput(f"{file} is in {target} itself", remedy="name a manifest elsewhere with --to")
     manifest = _Existing.read(backend, file)
-    wanted = tuple(dict.fromkeys(inside(target, path) for path in paths))
-    wanted = () if "." in wanted else wanted
+    demand_inside(target, paths)
     backend.refuse_covered(backend.status())
     mount = overlay_of(backend)
     manifest = manifest.in_place(backend, mount)
     with backend.host.kernel.views(mount, backend.upper_candidates(mount)) as views:
+        wanted = find_meant(backend, (views.merged, views.lower), paths).demand_all()
+        wanted = () if "." in wanted else wanted
         found = leave_out(_changes(backend, mount, views, wanted), ignore)
         elsewhere = Elsewhere({}, {}) if everything else declared_elsewhere(backend, file)
         held = elsewhere.held

@@ -54,6 +54,12 @@ def test_without_an_overlay_there_is_nothing_to_compare(cli: Cli) -> None:
     assert said.document("error")["kind"] == "not-active"
 
 
+def test_a_path_that_is_nowhere_is_a_mistake(changed: Cli) -> None:
+    said = changed("diff", "/usr/lib/TYPO")
+    assert (said.status, said.out) == (2, "")
+    assert "/usr/lib/TYPO: there is no such path, neither now nor in the base" in said.err
+
+
 def test_only_the_paths_that_are_asked_for(changed: Cli) -> None:
     said = changed("diff", "/usr/lib/new", "lib/text")
     assert [line.split()[1] for line in said.out.splitlines()] == [
