@@ -83,8 +83,8 @@ def _is_changed(overlay: Overlay, path: str) -> bool:
     """Whether there is a change at a path, or below it."""
     try:
         return bool(overlay.changes([path]).changes)
-    except StateForbids:
-        return False  # something lies over the overlay, which is not what shows then
+    except (InvalidInput, StateForbids):
+        return False  # nothing is there; or it leads out of the overlay, or something lies over that, and shows instead
 
 
 def demand_trusted(host: Host, program: Program) -> None:
