@@ -71,14 +71,14 @@ class Holders(NamedTuple):
 
 def find_holders(backend: Backend, paths: Paths = ()) -> Holders:
     """The holders of a driver's overlay; see `ovlay.Overlay.holders`."""
-    from ovlay.changes.classify import is_below
+    from ovlay.ancestry import is_below
     from ovlay.changes.meaning import no_such_path
     from ovlay.kernel.holders import Users
 
     host, target = backend.host, backend.target
     mounts = _overlays(backend)
     meant = _meant(backend, mounts, listed(paths))
-    trees = tuple(_absolute(target, path) for path in (*meant.found, *meant.missing))
+    trees = {_absolute(target, path) for path in (*meant.found, *meant.missing)}
     changed, reason = _changed_files(backend) if mounts else (frozenset[str](), "")
     names = changed or frozenset[str]()
 
@@ -89,7 +89,7 @@ def find_holders(backend: Backend, paths: Paths = ()) -> Holders:
     users = host.kernel.users(mounts, target, wanted) if mounts or trees else Users((), 0, hidden=False)
     used = [file.path for user in users.found for file in user.files]
     for path in meant.missing:
-        if not any(is_below(file, (_absolute(target, path),)) for file in used):
+        if not any(is_below(file, {_absolute(target, path)}) for file in used):
             raise no_such_path(path)
     behind = _left_behind(backend)
     found = tuple(_process(user, names) for user in users.found)

@@ -11,7 +11,7 @@ import posixpath
 import stat
 from typing import TYPE_CHECKING
 
-from ovlay.ancestry import directories_of, is_within
+from ovlay.ancestry import around, directories_of, is_within
 from ovlay.changes.change import ChangeKind
 from ovlay.changes.find import overlay_of
 from ovlay.errors import NotActive, NotPermitted, StateForbids
@@ -180,7 +180,7 @@ class _Work:
     def _leftovers(self, items: dict[str, Item], needed: set[str]) -> Iterator[Finding]:
         """What was placed for an entry that is declared no more, innermost first."""
         going: set[str] = set()
-        linked = _directories_of(f"{folder}/" for folder, true in self._folders.items() if folder != true)
+        linked = directories_of(f"{folder}/" for folder, true in self._folders.items() if folder != true)
         for path in sorted(self._book.receipts, reverse=True):
             receipt = self._book.receipts[path]
             is_directory = receipt.kind == Kind.DIRECTORY

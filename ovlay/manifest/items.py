@@ -7,7 +7,7 @@ import posixpath
 import stat
 from typing import TYPE_CHECKING, NamedTuple
 
-from ovlay.ancestry import is_within
+from ovlay.ancestry import around, is_within
 from ovlay.errors import InvalidInput
 from ovlay.files.owner import numbers_of
 from ovlay.manifest.document import InvalidManifest, Kind, Problem
@@ -15,7 +15,7 @@ from ovlay.manifest.looking import exclusion, own_stamp, whole_stamp
 from ovlay.receipts import stamp_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from ovlay.files.owner import Owner
     from ovlay.host import Host

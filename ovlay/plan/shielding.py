@@ -34,5 +34,5 @@ def shielded() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        for number in caught[:1]:
-            before[signal.Signals(number)](number, None)
+        for first in caught[:1]:
+            before[signal.Signals(first)](first, None)
