@@ -10,6 +10,7 @@ from __future__ import annotations
 import abc
 from typing import TYPE_CHECKING, ClassVar
 
+from ovlay.advice import command
 from ovlay.errors import OvlayError, StateForbids, Unsupported
 from ovlay.model import AnomalyKind, Mode, Owner, Persistence
 
@@ -199,7 +200,7 @@ class Backend(abc.ABC):
             fate = "stays on the disk" if status.mode.persistence is Persistence.PERSISTENT else "goes"
             raise StateForbids(
                 f"a {status.mode} overlay is on {self.target}, and a {mode} one was asked for",
-                remedy=f"take it away with `ovlay unmount` first; what is in it {fate}",
+                remedy=f"take it away with {command('ovlay unmount', self.target)} first; what is in it {fate}",
             )
         self.refuse_covered(status)
         if status.mode == mode:

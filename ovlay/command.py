@@ -6,6 +6,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
+from ovlay.advice import look_again
 from ovlay.errors import ToolFailed
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def run_command(
             if isinstance(error, TimeoutError):
                 raise ToolFailed(
                     f"{argv[0]} did not end within {timeout:g} seconds and was killed",
-                    remedy="look at `ovlay status`, then try again",
+                    remedy=look_again(),
                     argv=argv,
                 ) from None
             raise

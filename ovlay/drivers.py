@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ovlay.advice import command
 from ovlay.entry_points import read_points
 from ovlay.errors import NoDriver
 from ovlay.model import Probe
@@ -152,5 +153,5 @@ def choose_driver(host: Host, target: str) -> type[Backend]:
     reasons += [f"{name}: cannot be loaded: {reason}" for name, reason in failures]
     raise NoDriver(
         f"no driver fits {target} on this host. {'; '.join(reasons)}",
-        remedy="`ovlay backends` says why of each; --backend NAME takes one all the same",
+        remedy=f"{command('ovlay backends', target)} says why of each; --backend NAME takes one all the same",
     )

@@ -90,7 +90,7 @@ def find_holders(backend: Backend, paths: Paths = ()) -> Holders:
     used = [file.path for user in users.found for file in user.files]
     for path in meant.missing:
         if not any(is_below(file, {_absolute(target, path)}) for file in used):
-            raise no_such_path(path)
+            raise no_such_path(path, target)
     behind = _left_behind(backend)
     found = tuple(_process(user, names) for user in users.found)
     return Holders(
@@ -110,7 +110,7 @@ def _meant(backend: Backend, mounts: Sequence[Mount], paths: Sequence[str]) -> M
     from ovlay.changes.meaning import Meant, find_meant
 
     if not paths:
-        return Meant((), ())
+        return Meant(backend.target)
     host, target = backend.host, backend.target
     with ExitStack() as stack:
         sides = [os.open(host.path(target), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)]
@@ -122,7 +122,7 @@ def _meant(backend: Backend, mounts: Sequence[Mount], paths: Sequence[str]) -> M
         except NotPermitted:
             known = False
         meant = find_meant(backend, sides, paths)
-    return meant if known else Meant((*meant.found, *meant.missing), ())
+    return meant if known else Meant(backend.target, (*meant.found, *meant.missing))
 
 
 def _absolute(target: str, path: str) -> str:

@@ -6,10 +6,11 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from ovlay.advice import DEFAULT_TARGET, command
 from ovlay.carrying import Outcome, carry_out, recovered
 from ovlay.errors import OvlayError
 from ovlay.model import Mode, Persistence
-from ovlay.target import DEFAULT_TARGET, target_on
+from ovlay.target import target_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -174,7 +175,8 @@ class Overlay:
         try:
             again = self.enable(mode)
         except BaseException as error:
-            error.add_note(f"the old overlay is gone from {self.target}; `ovlay enable` puts a new one there")
+            enable = command("ovlay enable", self.target)
+            error.add_note(f"the old overlay is gone from {self.target}; {enable} puts a new one there")
             raise
         forget_mode(self.host, self.target)
         return gone.followed_by(again)

@@ -12,6 +12,7 @@ import stat
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ovlay.advice import command
 from ovlay.changes.change import Attributes, Change, ChangeKind, type_word
 from ovlay.changes.content import FILE, as_shown, listed, same_content
 from ovlay.errors import InvalidInput, NotPermitted, OvlayError
@@ -101,7 +102,8 @@ def plan_salvage(backend: Backend, destination: str, paths: Sequence[str] = (), 
 def _chosen(target: str, upper: str, path: str, there: tuple[str, ...]) -> str:
     relative = inside(target, path)
     if relative != "." and not any(found == relative or found.startswith(relative + "/") for found in there):
-        raise InvalidInput(f"{path}: {upper} has no such change", remedy="`ovlay salvage` lists what it has")
+        listed = command("ovlay salvage", target)
+        raise InvalidInput(f"{path}: {upper} has no such change", remedy=f"{listed} lists what it has")
     return relative
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ovlay.advice import command
 from ovlay.kernel import MAX_STACK_DEPTH
 from ovlay.model import Access, Anomaly, AnomalyKind, Base, Layer, Mode, Owner, Status
 
@@ -56,7 +57,7 @@ def take_survey(backend: Backend) -> Status:
             *backend.anomalies(overlay),
             *_of_the_space(target, backing),
             *_left_behind(host, target),
-            *_unfinished(host),
+            *_unfinished(host, target),
         ),
     )
 
@@ -172,13 +173,13 @@ def _of_the_stack(target: str, stack: tuple[Layer, ...], at: int | None, depth: 
         yield Anomaly(
             AnomalyKind.HIDES_SYSEXT,
             f"the overlay on {target} hides system extensions that are merged beneath it",
-            "`ovlay unmount` brings them back",
+            f"{command('ovlay unmount', target)} brings them back",
         )
     if depth >= MAX_STACK_DEPTH:
         yield Anomaly(
             AnomalyKind.DEPTH_LIMIT,
             f"{depth} filesystems are stacked at {target}: the kernel allows no further overlay on it",
-            "take one away first (`systemd-sysext unmerge`, or `ovlay unmount`)",
+            f"take one away first (`systemd-sysext unmerge`, or {command('ovlay unmount', target)})",
         )
 
 
@@ -197,7 +198,8 @@ def _of_the_submounts(
         yield Anomaly(
             AnomalyKind.HIDDEN_SUBMOUNTS,
             f"the overlay on {target} covers the mounts on {', '.join(sorted(set(hidden)))}",
-            "`ovlay unmount` brings them back; `ovlay enable` would have kept them in sight",
+            f"{command('ovlay unmount', target)} brings them back; "
+            f"{command('ovlay enable', target)} would have kept them in sight",
         )
 
 
@@ -229,12 +231,13 @@ def _of_the_space(target: str, backing: Backing | None) -> Iterator[Anomaly]:
     yield Anomaly(
         AnomalyKind.NEARLY_FULL,
         f"the {backing.fstype} that takes the changes of {target} is in memory, and {part} % of it is used",
-        "see what takes the room with `ovlay diff --stat`, and take back with `ovlay revert` what is not needed; "
+        f"see what takes the room with {command('ovlay diff --stat', target)}, and take back with "
+        f"{command('ovlay revert', target)} what is not needed; "
         "or unmount it, and enable it again with a larger `tmpfs-size` in the configuration",
     )
 
 
-def _unfinished(host: Host) -> Iterator[Anomaly]:
+def _unfinished(host: Host, target: str) -> Iterator[Anomaly]:
     """A change that is not at its end: because somebody is at it, or because he was killed. Waits for nobody."""
     from ovlay.host import OWN_LIMIT
 
@@ -256,7 +259,8 @@ def _unfinished(host: Host) -> Iterator[Anomaly]:
     yield Anomaly(
         AnomalyKind.INTERRUPTED,
         f"an ovlay was stopped{what}",
-        "the next change, such as `ovlay enable` or `ovlay unmount`, brings it to an end first",
+        f"the next change, such as {command('ovlay enable', target)} or {command('ovlay unmount', target)}, "
+        "brings it to an end first",
     )
 
 

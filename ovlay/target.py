@@ -11,8 +11,6 @@ from ovlay.paths import normal
 if TYPE_CHECKING:
     from ovlay.host import Host
 
-DEFAULT_TARGET = "/usr"
-
 
 def checked_target(target: str | os.PathLike[str]) -> str:
     """A target in its plain form; raises `InvalidInput` where it is not absolute, or is the root."""

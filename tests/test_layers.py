@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 CHECKOUT = Path(__file__).parents[1]
 
 LAYERS = (
-    ("ovlay.errors", "ovlay.model", "ovlay.requests", "ovlay.ancestry"),
+    ("ovlay.advice", "ovlay.ancestry", "ovlay.errors", "ovlay.model", "ovlay.requests"),
     ("ovlay.notation",),
     ("ovlay.kernel", "ovlay.files.source", "ovlay.command", "ovlay.lock"),
     ("ovlay.host",),
@@ -39,7 +39,7 @@ LAYERS = (
 """Lowest first. A module imports from rows below its own, and from its own package."""
 
 DRIVERS_MAY_USE = frozenset(
-    {"errors", "model", "requests", "kernel", "host", "files", "plan", "uppers", "survey", "backend"}
+    {"advice", "errors", "model", "requests", "kernel", "host", "files", "plan", "uppers", "survey", "backend"}
 )
 """The driver interface; the driver fake also has the simulated host, which is what it is made of."""
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ovlay.advice import command
 from ovlay.backend import Backend
 from ovlay.errors import InvalidInput, StateForbids, Unsupported
 from ovlay.model import Access, Anomaly, AnomalyKind, Base, Mode, Persistence, Probe, as_json
@@ -135,7 +136,7 @@ class OverlayfsBackend(Backend):
         if status.has(AnomalyKind.HELD_AFTER_UNMOUNT):
             raise StateForbids(
                 f"an overlay that was unmounted lazily from {self.target} is still used, and its upper with it",
-                remedy="end the processes that `ovlay status` names; or reboot",
+                remedy=f"end the processes that {command('ovlay status', self.target)} names; or reboot",
             )
         directory = self._persistent
         make: tuple[Step, ...] = ()

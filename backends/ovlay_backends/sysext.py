@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ovlay.advice import command
 from ovlay.backend import Backend
 from ovlay.errors import StateForbids, Unsupported
 from ovlay.model import Access, Anomaly, AnomalyKind, Mode, Owner, Persistence, Probe
@@ -104,7 +105,8 @@ class SysextBackend(Backend):
                 AnomalyKind.LEFTOVER_UPPER,
                 f"somebody took the overlay on {self.target} away (systemd-sysext unmerge): what was in it is still in "
                 f"memory, at {MUTABLE}{self.target}",
-                "copy from there what is needed; `ovlay unmount` removes it, and `ovlay enable` begins anew",
+                f"copy from there what is needed; {command('ovlay unmount', self.target)} removes it, and "
+                f"{command('ovlay enable', self.target)} begins anew",
             )
 
     def ask_tool(self) -> str | None:

@@ -53,7 +53,7 @@ def run(options: Options, terminal: Terminal) -> int:
         note = "it is there again after a reboot."
         if not comes_back(status):
             note = (
-                f"its changes are kept over a reboot, and '{enabling(overlay.target, status.mode)}' brings them back."
+                f"its changes are kept over a reboot, and {enabling(overlay.target, status.mode)} brings them back."
             )
         lines = (f"Note: The overlay is persistent: {note}", _how_now(overlay))
         tell("disable", nothing, overlay, terminal, *lines)

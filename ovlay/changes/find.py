@@ -11,6 +11,7 @@ import os
 import posixpath
 from typing import TYPE_CHECKING, Any
 
+from ovlay.advice import command
 from ovlay.ancestry import is_below
 from ovlay.changes.change import Attributes, Change, ChangeKind, Changes, MadeWhenAsked, type_word
 from ovlay.changes.classify import ADDED, Comparison
@@ -88,7 +89,8 @@ def overlay_of(backend: Backend) -> Mount:
     ours = [mount for mount in overlays if mount.upper is not None and backend.owner(mount) in _OURS]
     if not overlays:
         raise NotActive(
-            f"there is no overlay on {backend.target}, so nothing differs from a base", remedy="see `ovlay status`"
+            f"there is no overlay on {backend.target}, so nothing differs from a base",
+            remedy=f"see {command('ovlay status', backend.target)}",
         )
     return (ours or overlays)[-1]
 

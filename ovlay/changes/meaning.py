@@ -7,6 +7,7 @@ import os
 import posixpath
 from typing import TYPE_CHECKING, NamedTuple
 
+from ovlay.advice import command
 from ovlay.changes.descent import descend
 from ovlay.errors import InvalidInput, NotPermitted
 from ovlay.files.copying import look
@@ -23,13 +24,14 @@ _NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 class Meant(NamedTuple):
     """What is meant: the paths relative to the target, and as they were given those of which nothing is there."""
 
-    found: tuple[str, ...]
-    missing: tuple[str, ...]
+    target: str
+    found: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
 
     def demand_all(self) -> tuple[str, ...]:
         """What was found; raises `InvalidInput` where something is missing."""
         if self.missing:
-            raise no_such_path(self.missing[0])
+            raise no_such_path(self.missing[0], self.target)
         return self.found
 
 
@@ -49,13 +51,14 @@ def find_meant(backend: Backend, sides: Sequence[int], paths: Iterable[str]) -> 
                 missing.append(given)
                 continue
         found.append(path)
-    return Meant((".",) if "." in found else tuple(dict.fromkeys(found)), tuple(missing))
+    return Meant(backend.target, (".",) if "." in found else tuple(dict.fromkeys(found)), tuple(missing))
 
 
-def no_such_path(path: str) -> InvalidInput:
+def no_such_path(path: str, target: str) -> InvalidInput:
     """The error for a path of which nothing is there."""
     return InvalidInput(
-        f"{path}: there is no such path, neither now nor in the base", remedy="`ovlay diff` lists what differs"
+        f"{path}: there is no such path, neither now nor in the base",
+        remedy=f"{command('ovlay diff', target)} lists what differs",
     )
 
 

@@ -7,6 +7,7 @@ import posixpath
 import stat
 from typing import TYPE_CHECKING, NamedTuple
 
+from ovlay.advice import command
 from ovlay.ancestry import directories_of, is_below
 from ovlay.changes.change import ChangeKind
 from ovlay.changes.find import look, overlay_of
@@ -49,7 +50,8 @@ def plan_restore(backend: Backend, paths: Sequence[str] | None) -> Plan:
     mount = overlay_of(backend)
     submounts = tuple(found.mount_point for found in backend.host.kernel.mounts().below(backend.target))
     with backend.host.kernel.views(mount, backend.upper_candidates(mount)) as views:
-        wanted, missing = (None, ()) if paths is None else _meant(backend, views, paths)
+        meant = None if paths is None else _meant(backend, views, paths)
+        wanted, missing = (None, ()) if meant is None else (meant.found, meant.missing)
         found = look(
             backend.host, mount, views, paths=tuple(wanted or ()), submounts=submounts, everything=True, workers=None
         )
@@ -72,7 +74,7 @@ def plan_restore(backend: Backend, paths: Sequence[str] | None) -> Plan:
         durable=status.mode is not None and status.mode.persistence is Persistence.PERSISTENT,
     )
     steps = (step, *_forgotten(backend, status, step))
-    return Plan(steps, warnings=(_summary(selected), *warnings, *_of_holders(selected)))
+    return Plan(steps, warnings=(_summary(selected), *warnings, *_of_holders(selected, backend.target)))
 
 
 def _forgotten(backend: Backend, status: Status, step: RestorePaths) -> Iterator[SettleReceipts]:
@@ -92,7 +94,7 @@ def _demand_no_files_of_layers(backend: Backend, mount: Mount, views: Views) -> 
         raise Unsupported(
             f"other layers, such as system extensions, are part of the overlay on {backend.target}: what they bring "
             "cannot be told from what was changed",
-            remedy="`ovlay reset --fresh` takes all changes away and leaves them",
+            remedy=f"{command('ovlay reset --fresh', backend.target)} takes all changes away and leaves them",
         )
 
 
@@ -107,10 +109,10 @@ def plan_fresh(backend: Backend) -> Plan:
     if status.mode.persistence is Persistence.PERSISTENT:
         raise StateForbids(
             f"the overlay on {backend.target} is persistent: its changes would come back with a new one",
-            remedy="undo them in place with `ovlay reset`",
+            remedy=f"undo them in place with {command('ovlay reset', backend.target)}",
         )
     plan = backend.plan_unmount(lazy=True)
-    after = f"then a fresh {status.mode} overlay is enabled, as `ovlay enable` does it"
+    after = f"then a fresh {status.mode} overlay is enabled, as {command('ovlay enable', backend.target)} does it"
     old = "processes that use the old view keep it until they are restarted"
     return Plan(plan.steps, plan.reason, (*plan.warnings, after, old))
 
@@ -169,7 +171,8 @@ def _stat(view: int, path: str) -> os.stat_result | None:
 def _demand_overlay(backend: Backend, status: Status) -> None:
     if status.overlay is None:
         raise NotActive(
-            f"there is no overlay on {backend.target}, so nothing differs from a base", remedy="see `ovlay status`"
+            f"there is no overlay on {backend.target}, so nothing differs from a base",
+            remedy=f"see {command('ovlay status', backend.target)}",
         )
     backend.refuse_covered(status)
 
@@ -197,7 +200,7 @@ def _demand_directories(backend: Backend, views: Views, path: str) -> None:
         if now is not None and not stat.S_ISDIR(now.st_mode):
             raise StateForbids(
                 f"{backend.target}/{parent} is no directory any more, so nothing can be restored in it",
-                remedy=f"restore it as a whole: `ovlay revert {backend.target}/{parent}`",
+                remedy=f"restore it as a whole: {command(f'ovlay revert {backend.target}/{parent}', backend.target)}",
             )
 
 
@@ -241,9 +244,10 @@ def _summary(selected: _Selected) -> str:
     return f"{many} change{'s are' if many > 1 else ' is'} undone and cannot be brought back: {listed}"
 
 
-def _of_holders(selected: _Selected) -> Iterator[str]:
+def _of_holders(selected: _Selected, target: str) -> Iterator[str]:
     if any(change.after is not None and change.after.type == "file" for change in selected.changes):
-        yield "processes that have one of these files open keep the old one until they are restarted: `ovlay holders`"
+        holders = command("ovlay holders", target)
+        yield f"processes that have one of these files open keep the old one until they are restarted: {holders}"
 
 
 def _demand_space(status: Status, changes: Sequence[Change]) -> None:
@@ -254,7 +258,7 @@ def _demand_space(status: Status, changes: Sequence[Change]) -> None:
         raise NoSpace(
             f"{needed} bytes of the base do not fit: {status.backing.free} are free on the {status.backing.fstype} "
             f"behind {status.target}",
-            remedy="make room there, or take all changes away with `ovlay reset --fresh`",
+            remedy=f"make room there, or take all changes away with {command('ovlay reset --fresh', status.target)}",
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from ovlay.advice import command
 from ovlay.cli.plan import CONFLICTS, add_manifests, reasons, retired_lines, tell_of_misnamed
 
 if TYPE_CHECKING:
@@ -110,8 +111,8 @@ def run(options: Options, terminal: Terminal) -> int:
     def after(outcome: Outcome) -> None:
         conflicts[:] = outcome.conflicts or conflicts
         retired[:] = outcome.retired or retired
-        for command in outcome.needed:
-            terminal.note(f"needed now: {command} (`--triggers` does it)")
+        for needed in outcome.needed:
+            terminal.note(f"needed now: {needed} (`--triggers` does it)")
 
     request = Request(planned, carry_out, f"applied to {overlay.target}", call=call, after=after)
     status = change(request, overlay, options, terminal)
@@ -121,6 +122,7 @@ def run(options: Options, terminal: Terminal) -> int:
     for finding in conflicts:
         terminal.complain(f"kept: {overlay.target}/{finding.path}  ({'; '.join(reasons(finding))})")
     if conflicts:
-        terminal.complain("  next: look at them; then say --force, or declare what is there with `ovlay capture`")
+        capture = command("ovlay capture", overlay.target)
+        terminal.complain(f"  next: look at them; then say --force, or declare what is there with {capture}")
         return CONFLICTS
     return status

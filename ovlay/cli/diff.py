@@ -6,6 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from ovlay.advice import command
 from ovlay.changes.change import ChangeKind
 
 if TYPE_CHECKING:
@@ -202,7 +203,8 @@ def tell_of_errors(target: str, errors: Mapping[str, str], terminal: Terminal, *
     for path, why in list(errors.items())[:_MOST_ERRORS]:
         terminal.complain(f"  {place(target, path)}: {why}")
     if len(errors) > _MOST_ERRORS:
-        terminal.complain(f"  and {len(errors) - _MOST_ERRORS} more: `ovlay {verb} --json` has all of them")
+        all_of_them = command(f"ovlay {verb} --json", target)
+        terminal.complain(f"  and {len(errors) - _MOST_ERRORS} more: {all_of_them} has all of them")
 
 
 # --- for a program ---------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ovlay.advice import command
 from ovlay.cli.fate import comes_back, enabling
 from ovlay.model import Persistence
 
@@ -42,7 +43,7 @@ def run(options: Options, terminal: Terminal) -> int:
     if status.active and (wanted or terminal.can_ask):
         return change(request, overlay, options, terminal, declined_is_fine=True)
     if status.active:
-        terminal.say("to take it away now: `ovlay unmount`")
+        terminal.say(f"to take it away now: {command('ovlay unmount', status.target)}")
     plan = request.plan()
     document = plan.to_json() if options.dry_run else outcome_document("disable", Outcome(plan, changed=False), overlay)
     terminal.document(document)
@@ -59,6 +60,6 @@ def fate(status: Status) -> str:
         again = enabling(status.target, status.mode)
         return (
             f"the overlay on {status.target} is persistent: a reboot takes it away and keeps what is in it; "
-            f"`{again}` puts it there again"
+            f"{again} puts it there again"
         )
     return f"a reboot takes the overlay off {status.target}, and what is in it is lost"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ovlay.advice import command
 from ovlay.model import Access, Owner, Persistence
 
 if TYPE_CHECKING:
@@ -22,12 +23,10 @@ def comes_back(status: Status) -> bool:
 
 
 def enabling(target: str, mode: Mode | None) -> str:
-    """The command that puts an overlay of this mode on the target."""
+    """The command that puts an overlay of this mode on the target, in backquotes."""
     words = ["ovlay enable"]
     if mode is not None and mode.access is Access.READ_ONLY:
         words.append("--read-only")
     if mode is not None and mode.persistence is Persistence.PERSISTENT:
         words.append("--persistent")
-    if target != "/usr":
-        words.append(f"--target {target}")
-    return " ".join(words)
+    return command(" ".join(words), target)

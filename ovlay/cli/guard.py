@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ovlay.advice import command
 from ovlay.services.guard import GUARD_SCHEMA as SCHEMA
 
 if TYPE_CHECKING:
@@ -72,14 +73,15 @@ def report(found: Forecast, *, most: int | None) -> Iterator[str]:
         yield f"lost for good: {_paths(len(conflicts))}, of which a manifest says something else"
         yield from _listed(found, conflicts, most)
     if returning:
-        when = "at the next boot" if found.applied_at_boot else "with `sudo ovlay apply --enable` after the boot"
+        apply = command("sudo ovlay apply --enable", found.target)
+        when = "at the next boot" if found.applied_at_boot else f"with {apply} after the boot"
         yield f"brought back {when}: {_paths(len(returning))} of {_manifests(found)}"
     for problem in found.problems:
         yield f"a manifest cannot be used, and brings nothing back: {problem}"
     if not found.complete:
-        yield "and perhaps more: something could not be looked at, see `ovlay diff`"
+        yield f"and perhaps more: something could not be looked at, see {command('ovlay diff', found.target)}"
     if lost or conflicts:
-        yield "to keep it: `sudo ovlay capture` declares it in a manifest"
+        yield f"to keep it: {command('sudo ovlay capture', found.target)} declares it in a manifest"
     if (returning or found.manifests) and not found.applied_at_boot:
         yield "to have manifests applied at every boot: `sudo ovlay service install`"
 

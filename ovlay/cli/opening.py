@@ -21,8 +21,9 @@ class Choice(NamedTuple):
 
 def chosen(options: Options) -> Choice:
     """What the command line, the environment and the configuration say of the driver and the target."""
+    from ovlay.advice import DEFAULT_TARGET
     from ovlay.config import load_config
-    from ovlay.target import DEFAULT_TARGET, checked_target
+    from ovlay.target import checked_target
 
     config = load_config()
     target = checked_target(config.target or DEFAULT_TARGET if options.target is None else options.target)

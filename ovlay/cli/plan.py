@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ovlay.advice import command
 from ovlay.manifest.finding import State
 
 if TYPE_CHECKING:
@@ -69,9 +70,10 @@ def run(options: Options, terminal: Terminal) -> int:
         terminal.note(found.declared.found_nothing)
     tell_of_misnamed(overlay, manifests, terminal, user=user)
     for step in found.triggers:
-        terminal.note(f"afterwards {step.describe()} (`ovlay apply --triggers` does)")
+        terminal.note(f"afterwards {step.describe()} ({command('ovlay apply --triggers', overlay.target)} does)")
     if not overlay.status().active:
-        terminal.note(f"there is no overlay on {overlay.target}: `ovlay apply --enable` puts one there")
+        enable = command("ovlay apply --enable", overlay.target)
+        terminal.note(f"there is no overlay on {overlay.target}: {enable} puts one there")
     if terminal.json:
         terminal.document(document(found, complete=complete))
     if found.conflicts and not force:

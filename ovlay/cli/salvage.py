@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ovlay.advice import command
 from ovlay.errors import InvalidInput
 from ovlay.salvage import SALVAGE_SCHEMA as SCHEMA
 
@@ -89,7 +90,8 @@ def report(found: Salvage, *, most: int | None) -> Iterator[str]:
     if not found.uppers:
         yield f"nothing is left of an earlier overlay on {found.target}"
     else:
-        yield "`ovlay salvage --to DIR` copies it; the next `ovlay enable`, or the next boot, removes it"
+        copy, enable = (command(words, found.target) for words in ("ovlay salvage --to DIR", "ovlay enable"))
+        yield f"{copy} copies it; the next {enable}, or the next boot, removes it"
 
 
 def _count(left: Leftover) -> str:

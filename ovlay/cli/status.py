@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ovlay.advice import command
 from ovlay.backend import NOT_TO_BE_COVERED
 from ovlay.cli.fate import comes_back, enabling
 from ovlay.cli.opening import open_chosen
@@ -102,9 +103,11 @@ def changed_files(seen: Seen, *, most: int | None) -> Iterator[str]:
         path = found.target if change.path == "." else f"{found.target}/{change.path}"
         yield f"  {path} ({_fate(change)})"
     if most is not None and len(found.changes) > most:
-        yield f"  and {len(found.changes) - most} more: `ovlay status --changes` lists them all"
+        listed = command("ovlay status --changes", found.target)
+        yield f"  and {len(found.changes) - most} more: {listed} lists them all"
     if not found.complete:
-        yield f"  and perhaps more: {len(found.errors)} paths could not be looked at, see `ovlay diff`"
+        diff = command("ovlay diff", found.target)
+        yield f"  and perhaps more: {len(found.errors)} paths could not be looked at, see {diff}"
 
 
 def _fate(change: Change) -> str:
@@ -149,7 +152,7 @@ def details(status: Status, taken: int | None = None) -> Iterator[str]:
         yield f"    next: {anomaly.remedy}"
     if not status.active and not any(map(status.has, NOT_TO_BE_COVERED)):
         fate = "puts an overlay over it, which can be taken away" if status.writable else "makes it writable"
-        yield _row("enable", f"`{enabling(status.target, None)}` {fate}")
+        yield _row("enable", f"{command('ovlay enable', status.target)} {fate}")
 
 
 def stack_table(status: Status) -> Iterator[str]:
@@ -192,7 +195,7 @@ def _reboot(status: Status) -> str:
         return "takes it away, and what is in it"
     if comes_back(status):
         return "keeps it"
-    return f"keeps the changes; `{enabling(status.target, status.mode)}` puts it there again"
+    return f"keeps the changes; {enabling(status.target, status.mode)} puts it there again"
 
 
 def _base(status: Status) -> Iterator[str]:

@@ -7,6 +7,7 @@ import os
 import socket
 from typing import TYPE_CHECKING, NamedTuple
 
+from ovlay.advice import look_again
 from ovlay.elevate.agent import text_agent
 from ovlay.elevate.bundle import FLAGS, INTERPRETER, LOADER, TOO_OLD, bundled_code
 from ovlay.elevate.helper import error_document, outcome_of, raised
@@ -48,7 +49,7 @@ def carry_out_as_root(
     It is None where the user said yes to whatever it will be. Raises `NotPermitted` for each kind of refusal, and all
     that the verb itself raises.
     """
-    with _helper(elevator) as wire:
+    with _helper(elevator, overlay.target) as wire:
         if callable(call):
             call = call(lambda question, arguments: _answer(wire, overlay, question, arguments))
         agreed, plan = confirm is None, None if expected is None else expected.to_json()
@@ -90,7 +91,7 @@ class Asking:
     def ask(self, question: str, arguments: Mapping[str, Any]) -> Any:
         """What root answers; raises what it raises, and `NotPermitted` for each kind of refusal."""
         if self._wire is None:
-            self._wire = self._open.enter_context(_helper(self._find_elevator()))
+            self._wire = self._open.enter_context(_helper(self._find_elevator(), self._overlay.target))
         try:
             return _answer(self._wire, self._overlay, question, arguments)
         except (EOFError, ConnectionError) as error:
@@ -147,7 +148,7 @@ def _place_of(driver: type) -> str:
 
 
 @contextlib.contextmanager
-def _helper(elevator: Elevator) -> Iterator[Wire]:
+def _helper(elevator: Elevator, target: str) -> Iterator[Wire]:
     """A conversation with a helper that runs as root; raises `NotPermitted` where none could be started."""
     end, process, said = _started(elevator)
     with end:
@@ -156,7 +157,7 @@ def _helper(elevator: Elevator) -> Iterator[Wire]:
         except (EOFError, ConnectionError) as error:
             raise ToolFailed(
                 f"the helper ended before it had answered: {said.text().strip() or 'it was killed'}",
-                remedy="look at `ovlay status`, then try again",
+                remedy=look_again(target),
                 status=process.wait(),
             ) from error
         finally:

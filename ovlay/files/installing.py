@@ -8,6 +8,7 @@ import stat
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from ovlay.advice import command
 from ovlay.errors import InvalidInput, NoSpace, NotActive, NotPermitted, StateForbids
 from ovlay.files.destination import below, opened_parent
 from ovlay.files.owner import group_id, user_id
@@ -69,7 +70,8 @@ def plan_files(host: Host, status: Status, files: Sequence[InstallFile]) -> Plan
 def _demand_overlay(status: Status) -> int:
     """The mount id of the overlay that takes the files."""
     if status.overlay is None:
-        raise NotActive(f"there is no overlay on {status.target}", remedy="enable one first: `ovlay enable`")
+        enable = command("ovlay enable", status.target)
+        raise NotActive(f"there is no overlay on {status.target}", remedy=f"enable one first: {enable}")
     if status.has(AnomalyKind.HIDDEN_BY_SYSEXT):
         raise StateForbids(
             f"the overlay on {status.target} is hidden by merged system extensions",

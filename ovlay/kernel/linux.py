@@ -11,6 +11,7 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
+from ovlay.advice import look_again
 from ovlay.errors import Conflict, SystemCallFailed
 from ovlay.kernel import Kernel, Views
 from ovlay.kernel.mountinfo import Mount, MountTable, parse_mountinfo
@@ -256,12 +257,10 @@ class LinuxKernel(Kernel):
         return held_by_us(mount)
 
     def _demand_topmost(self, mount: Mount) -> None:
-        stack = self.mounts().stack(mount.mount_point)
+        point = mount.mount_point
+        stack = self.mounts().stack(point)
         if not stack or stack[-1].mount_id != mount.mount_id or stack[-1].device != mount.device:
-            raise Conflict(
-                f"the mount on {mount.mount_point} is no longer the one that was looked at",
-                remedy="look at `ovlay status`, then try again",
-            )
+            raise Conflict(f"the mount on {point} is no longer the one that was looked at", remedy=look_again(point))
 
 
 def _shown(table: MountTable, point: str) -> tuple[str, str] | None:

@@ -12,6 +12,7 @@ import threading
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+from ovlay.advice import look_again
 from ovlay.errors import Conflict, NotPermitted
 from ovlay.kernel import Views
 from ovlay.kernel.mountinfo import parse_mountinfo
@@ -83,7 +84,7 @@ def _peel_here(mount: Mount) -> tuple[int, int]:
         while (top := _topmost(target)) is not None and top.device != mount.device:
             libc.umount(target, lazy=True)
         if top is None:
-            raise Conflict(f"the overlay on {target} is gone", remedy="look at `ovlay status`, then try again")
+            raise Conflict(f"the overlay on {target} is gone", remedy=look_again(target))
         merged = _readable(libc.open_tree(target))
         stack.callback(os.close, merged)
         libc.umount(target, lazy=True)

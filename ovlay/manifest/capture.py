@@ -9,6 +9,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
+from ovlay.advice import command
 from ovlay.ancestry import around, directories_of, is_below, is_within
 from ovlay.changes.change import ChangeKind
 from ovlay.changes.find import look, overlay_of
@@ -129,7 +130,7 @@ def _overruled(target: str, file: str, paths: Sequence[str], otherwise: Mapping[
         more = f" and {len(listed) - 1} more" if len(listed) > 1 else ""
         yield (
             f"{target}/{listed[0]}{more}: declared otherwise in {other}, which wins over {file}: "
-            f"`ovlay capture --to {other}` changes it there"
+            f"{command(f'ovlay capture --to {other}', target)} changes it there"
         )
 
 

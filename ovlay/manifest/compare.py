@@ -11,6 +11,7 @@ import posixpath
 import stat
 from typing import TYPE_CHECKING
 
+from ovlay.advice import command
 from ovlay.ancestry import around, directories_of, is_within
 from ovlay.changes.change import ChangeKind
 from ovlay.changes.find import overlay_of
@@ -53,7 +54,8 @@ def compare(
     """
     status = backend.status()
     if status.overlay is None and not bare:
-        raise NotActive(f"there is no overlay on {backend.target}", remedy="`ovlay apply --enable` puts one there")
+        enable = command("ovlay apply --enable", backend.target)
+        raise NotActive(f"there is no overlay on {backend.target}", remedy=f"{enable} puts one there")
     known = declared.items
     wanted = expand(backend.host, declared) if known is None else Expanded(known, None)
     work = _Work(backend, status, declared, readings or Readings(), force=force)

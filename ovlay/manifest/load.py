@@ -7,6 +7,7 @@ import re
 import stat
 from typing import TYPE_CHECKING, Any
 
+from ovlay.advice import DEFAULT_TARGET
 from ovlay.errors import InvalidInput, NotPermitted
 from ovlay.manifest.document import SCHEMA, Entry, InvalidManifest, Kind, Manifest, Origin, Problem, When
 from ovlay.manifest.fields import ENTRIES, HEAD, Field, read_table, unknown
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 LIMIT = 16 << 20
 """The most bytes that a manifest may have."""
 
-DEFAULT_TARGET = "/usr"
 
 _TOML_PLACE = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", re.DOTALL)
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")

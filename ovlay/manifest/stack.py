@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from ovlay.advice import DEFAULT_TARGET
 from ovlay.errors import NotPermitted
 from ovlay.manifest.conditions import reason_against
 from ovlay.manifest.document import Declared, InvalidManifest, Kind, Problem, Retired, When
-from ovlay.manifest.load import DEFAULT_TARGET, load_manifest
+from ovlay.manifest.load import load_manifest
 from ovlay.manifest.search import find_manifests, named_manifests
 
 if TYPE_CHECKING:

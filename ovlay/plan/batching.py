@@ -12,6 +12,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from ovlay.advice import command
 from ovlay.errors import Conflict, InvalidInput
 from ovlay.files.copying import look
 from ovlay.files.label import selinux_is_on
@@ -102,7 +103,7 @@ def place_together(files: Sequence[PlaceFile], host: Host, shared: Sharing, done
                 journal.placed(file.path, stamp_of(os.fstat(new)))  # with the ctime that the rename gave it
                 done.append(file)
     except OSError as error:
-        tell_space(error, f"{file.target}/{file.path}")
+        tell_space(error, file.target, file.path)
         raise
     finally:
         for new in opened:
@@ -126,12 +127,13 @@ def make_filled(
     there = look(_name(d), parent)
     if there is not None:
         if not stat.S_ISDIR(there.st_mode):
-            raise Conflict(f"{place} is not a directory", remedy="look at it with `ovlay plan`, then try again")
+            look_at_it = command("ovlay plan", d.target)
+            raise Conflict(f"{place} is not a directory", remedy=f"look at it with {look_at_it}, then try again")
         done.append(d)
         for start in range(0, len(files), _MOST):
             place_together(files[start : start + _MOST], host, shared, done)
         return
-    with temporary(parent) as hidden, telling_space(place):
+    with temporary(parent) as hidden, telling_space(d.target, d.path):
         os.mkdir(hidden, 0o700, dir_fd=parent)
         made = os.open(hidden, DIRECTORY, dir_fd=parent)
         try:

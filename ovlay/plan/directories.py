@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from ovlay.advice import command
 from ovlay.errors import Conflict
 from ovlay.plan.step import Step
 
@@ -137,7 +138,8 @@ class DiscardUpper(Step):
         view = View(self.target, self.mount_id, self.device)
         if held := view.holders(host):
             self._keep(host)
-            return f"{self.path} is kept for {name_holders(held)}; the next `ovlay enable` or a reboot removes it"
+            enable = command("ovlay enable", self.target)
+            return f"{self.path} is kept for {name_holders(held)}; the next {enable} or a reboot removes it"
         try:
             remove_upper(host, self.path)
         except OSError:

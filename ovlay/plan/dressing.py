@@ -7,6 +7,7 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
+from ovlay.advice import command
 from ovlay.errors import NoSpace
 from ovlay.files.copying import remove_whole
 from ovlay.files.label import ATTRIBUTE, label_for
@@ -33,21 +34,21 @@ def temporary(parent: int) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def telling_space(place: str) -> Iterator[None]:
+def telling_space(target: str, path: str) -> Iterator[None]:
     """Raise `NoSpace` where the filesystem behind the overlay is full."""
     try:
         yield
     except OSError as error:
-        tell_space(error, place)
+        tell_space(error, target, path)
         raise
 
 
-def tell_space(error: OSError, place: str) -> None:
+def tell_space(error: OSError, target: str, path: str) -> None:
     """Raise `NoSpace` for an error that says that a filesystem is full; do nothing for any other."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         raise NoSpace(
-            f"no space for {place}: {error.strerror}",
-            remedy="`ovlay status` names the filesystem that is full; make room there",
+            f"no space for {target}/{path}: {error.strerror}",
+            remedy=f"{command('ovlay status', target)} names the filesystem that is full; make room there",
         ) from error
 
 

@@ -7,6 +7,7 @@ import errno
 import logging
 from typing import TYPE_CHECKING, NamedTuple
 
+from ovlay.advice import DEFAULT_TARGET, look_again
 from ovlay.errors import NoSpace, NotPermitted, OvlayError, StateForbids, SystemCallFailed
 from ovlay.plan.step import Step
 
@@ -74,7 +75,7 @@ def execute(plan: Plan, host: Host, *, before: Callable[[Step], None] | None = N
         if isinstance(error, OvlayError):
             raise
         doing = "write down what was placed" if len(done) == len(plan.steps) else plan.steps[len(done)].describe()
-        raise translate(error, doing) from error
+        raise translate(error, doing, _target(plan)) from error
     return Executed((*told, *shared.missed), shared.placed())
 
 
@@ -142,7 +143,7 @@ def demand_privilege(plan: Plan, host: Host) -> None:
         )
 
 
-def translate(error: OSError, doing: str) -> OvlayError:
+def translate(error: OSError, doing: str, target: str = DEFAULT_TARGET) -> OvlayError:
     """An ``OSError`` as the `OvlayError` that says what was being done and what the user can do."""
     where = f" ({error.filename})" if error.filename else ""
     message = f"cannot {doing}: {error.strerror or error}{where}"
@@ -151,8 +152,14 @@ def translate(error: OSError, doing: str) -> OvlayError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return NoSpace(message, remedy="make room on that filesystem, then try again")
     if error.errno in (errno.EROFS, errno.EBUSY, errno.EEXIST, errno.ENOENT):
-        return StateForbids(message, remedy="look at `ovlay status`, then try again")
+        return StateForbids(message, remedy=look_again(target))
     return SystemCallFailed(message)
+
+
+def _target(plan: Plan) -> str:
+    """The target that a plan is for."""
+    targets = (getattr(step, "target", "") for step in plan.steps)
+    return next(filter(None, targets), DEFAULT_TARGET)
 
 
 def _undo(done: list[Step], host: Host, error: BaseException) -> None:

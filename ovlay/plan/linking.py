@@ -58,7 +58,7 @@ class PlaceLink(Step):
         there = look(name, parent)
         if there is not None and stat.S_ISDIR(there.st_mode):
             raise InvalidInput(f"{place} is a directory", remedy="declare it absent first")
-        with temporary(parent) as hidden, telling_space(place):
+        with temporary(parent) as hidden, telling_space(self.target, self.path):
             os.symlink(self.to, hidden, dir_fd=parent)
             made = os.stat(hidden, dir_fd=parent, follow_symlinks=False)
             if (made.st_uid, made.st_gid) != (self.uid, self.gid):

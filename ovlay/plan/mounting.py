@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from ovlay.advice import DEFAULT_TARGET, look_again
 from ovlay.errors import Conflict, OvlayError, ToolFailed, reason_of
 from ovlay.model import Access
 from ovlay.plan.step import Step
@@ -132,7 +133,7 @@ class MountWithTool(Step):
     def run(self, host: Host) -> str:
         before = {mount.mount_id for mount in host.kernel.mounts()}
         with host.kernel.carry(self.carry, detach=False):
-            run_tool(host, self.argv)
+            run_tool(host, self.argv, target=self.target)
         new = [mount for mount in host.mounts_at(self.target) if mount.mount_id not in before]
         overlay = next((mount for mount in reversed(new) if mount.is_overlay and mount.upper is not None), None)
         if overlay is None:
@@ -173,7 +174,7 @@ class SetAccess(Step):
         return ""
 
 
-def run_tool(host: Host, argv: tuple[str, ...], *, timeout: float | None = None) -> None:
+def run_tool(host: Host, argv: tuple[str, ...], *, target: str = DEFAULT_TARGET, timeout: float | None = None) -> None:
     """Run a host tool; raises `ToolFailed` with its own words where its exit status is not 0."""
     done = host.run(argv, timeout=host.tool_patience if timeout is None else timeout)
     if done.status != 0:
@@ -182,7 +183,7 @@ def run_tool(host: Host, argv: tuple[str, ...], *, timeout: float | None = None)
         how = f"failed with status {done.status}" if done.status > 0 else f"was killed by signal {-done.status}"
         raise ToolFailed(
             f"`{' '.join(argv)}` {how}: {last}",
-            remedy="look at `ovlay status`, then try again",
+            remedy=look_again(target),
             argv=argv,
             status=done.status,
             output=(done.stderr or done.stdout)[-_OUTPUT:],
@@ -215,7 +216,7 @@ def topmost(host: Host, target: str, mount_id: int) -> Mount:
     if not fits:
         raise Conflict(
             f"what is mounted on {target} changed since the plan was made",
-            remedy="look at `ovlay status`, then try again",
+            remedy=look_again(target),
         )
     return mounts[-1]
 

@@ -48,7 +48,7 @@ class MakeLeadingDirectory(Step):
         place, parent, name = f"{self.target}/{self.path}", folder.descriptor, self.path.rpartition("/")[2]
         if _is_there(name, parent):
             return
-        with temporary(parent) as hidden, telling_space(place):
+        with temporary(parent) as hidden, telling_space(self.target, self.path):
             os.mkdir(hidden, 0o700, dir_fd=parent)
             made = os.open(hidden, DIRECTORY, dir_fd=parent)
             try:

@@ -16,6 +16,7 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
+from ovlay.advice import command
 from ovlay.errors import Conflict
 from ovlay.files.copying import Copier, copy_flags, demand_plain, descend, is_whiteout, look, remove_whole, settle
 from ovlay.files.flags import read_flags, set_flags, take_flags
@@ -98,7 +99,8 @@ class RestorePaths(Step):
                 "not everything is as in the base: "
                 + "; ".join(f"{self.target}/{path}: {why}" for path, why in list(left.items())[:_SHOWN])
                 + (f"; and {len(left) - _SHOWN} more" if len(left) > _SHOWN else ""),
-                remedy="see what is left with `ovlay diff`; `ovlay reset --fresh` takes all of it away",
+                remedy=f"see what is left with {command('ovlay diff', self.target)}; "
+                f"{command('ovlay reset --fresh', self.target)} takes all of it away",
             )
         return ""
 

@@ -12,6 +12,7 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from ovlay.advice import command
 from ovlay.errors import Busy, InvalidInput, OvlayError, StateForbids, ToolFailed
 from ovlay.files.copying import descend, look
 from ovlay.kernel import Mount
@@ -96,7 +97,7 @@ class Unmount(Step):
         if holders or not host.kernel.held_by_us(mount):
             raise Busy(
                 f"the overlay on {self.target} is busy: used by {name_holders(holders)}",
-                remedy="end these processes, or use `ovlay unmount --lazy`, which leaves them their view",
+                remedy=_let_go(self.target),
                 holders=holders,
             ) from error
         with host.kernel.carry(self.carry, detach=True):
@@ -131,14 +132,14 @@ class UnmountWithTool(Step):
         if users and not self.lazy:
             raise Busy(
                 f"the overlay on {self.target} is busy: used by {name_holders(users)}",
-                remedy="end these processes, or use `ovlay unmount --lazy`, which leaves them their view",
+                remedy=_let_go(self.target),
                 holders=users,
             )
         view = View(self.target, mount.mount_id, mount.device)
         if holders:
             view.remember(host)
         try:
-            run_tool(host, self.argv)
+            run_tool(host, self.argv, target=self.target)
         except OvlayError:
             view.forget(host)
             raise
@@ -312,3 +313,8 @@ def remembered_views(host: Host, target: str) -> tuple[View, ...]:
         if view.target == target:
             views.append(view)
     return tuple(views)
+
+
+def _let_go(target: str) -> str:
+    """What to do about those who use an overlay."""
+    return f"end these processes, or use {command('ovlay unmount --lazy', target)}, which leaves them their view"

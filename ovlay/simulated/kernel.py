@@ -14,6 +14,7 @@ import os
 import posixpath
 from typing import TYPE_CHECKING
 
+from ovlay.advice import look_again
 from ovlay.errors import Conflict
 from ovlay.kernel import MAX_STACK_DEPTH, Kernel
 from ovlay.kernel.mountinfo import Mount, MountTable
@@ -111,7 +112,7 @@ class SimulatedKernel(Kernel):
                 if layers is None or self.mounts().by_id(mount.mount_id) is None:
                     raise Conflict(
                         f"the overlay on {mount.mount_point} is no longer there",
-                        remedy="look at `ovlay status`, then try again",
+                        remedy=look_again(mount.mount_point),
                     )
                 self._trees.sync(mount)
                 sides = stack.enter_context(self._trees.sides(mount))
@@ -375,12 +376,10 @@ class SimulatedKernel(Kernel):
     # --- how ---------------------------------------------------------------------------------------------------
 
     def _demand_topmost(self, mount: Mount) -> None:
-        stack = self.mounts().stack(mount.mount_point)
+        point = mount.mount_point
+        stack = self.mounts().stack(point)
         if not stack or stack[-1].mount_id != mount.mount_id or stack[-1].device != mount.device:
-            raise Conflict(
-                f"the mount on {mount.mount_point} is no longer the one that was looked at",
-                remedy="look at `ovlay status`, then try again",
-            )
+            raise Conflict(f"the mount on {point} is no longer the one that was looked at", remedy=look_again(point))
 
     def _demand_depth(self, table: MountTable, layers: Sequence[str]) -> None:
         from ovlay.survey import stacking_depth

@@ -36,7 +36,7 @@ def test_a_host_that_is_not_image_based(cli: Cli, tmp_path: Path) -> None:
     said = cli.plain("status", "--root", scratch(tmp_path), "--target", "/nowhere")
     assert said.status == 3
     assert "no driver fits /nowhere on this host." in said.err
-    assert "`ovlay backends`" in said.err
+    assert "`ovlay backends --target /nowhere`" in said.err
 
 
 @pytest.mark.parametrize("mark", ["run/.containerenv", ".dockerenv", "run/.toolboxenv", ".flatpak-info"])
