@@ -12,9 +12,10 @@ from ovlay.ancestry import directories_of, is_below
 from ovlay.changes.change import ChangeKind
 from ovlay.changes.find import look, overlay_of
 from ovlay.changes.meaning import find_meant
-from ovlay.errors import NoSpace, NotActive, StateForbids, Unsupported
+from ovlay.errors import NotActive, StateForbids, Unsupported
 from ovlay.files.copying import descend
 from ovlay.files.copying import look as look_at
+from ovlay.files.room import demand_room
 from ovlay.model import Persistence
 from ovlay.plan.plan import Plan
 from ovlay.plan.restoring import RestorePaths
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from ovlay.kernel import Mount, Views
     from ovlay.model import Status
 
-_SPARE = 1 << 20  # bytes that stay free: directories and attributes take room too
 _WHOLE = (ChangeKind.ADDED, ChangeKind.DELETED, ChangeKind.TYPE_CHANGED)
 _SHOWN = 3
 
@@ -254,12 +254,10 @@ def _demand_space(status: Status, changes: Sequence[Change]) -> None:
     """Raise `NoSpace` where the copies would not fit; what is removed first makes room."""
     needed = sum(_size(change, "before") for change in changes if change.kind is not ChangeKind.TOUCHED)
     freed = sum(_size(change, "after") for change in changes if change.kind is ChangeKind.ADDED)
-    if status.backing is not None and needed + _SPARE > status.backing.free + freed:
-        raise NoSpace(
-            f"{needed} bytes of the base do not fit: {status.backing.free} are free on the {status.backing.fstype} "
-            f"behind {status.target}",
-            remedy=f"make room there, or take all changes away with {command('ovlay reset --fresh', status.target)}",
-        )
+    if needed > freed:
+        fresh = command("ovlay reset --fresh", status.target)
+        remedy = f"make room there, or take all changes away with {fresh}"
+        demand_room(status, needed, freed=freed, what="bytes of the base", remedy=remedy)
 
 
 def _size(change: Change, side: str) -> int:

@@ -6,26 +6,26 @@ import os
 import posixpath
 import stat
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ovlay.advice import command
-from ovlay.errors import InvalidInput, NoSpace, NotActive, NotPermitted, StateForbids
+from ovlay.errors import InvalidInput, NotActive, NotPermitted, StateForbids
 from ovlay.files.destination import below, opened_parent
 from ovlay.files.owner import group_id, user_id
+from ovlay.files.room import demand_room
 from ovlay.files.source import content_of
 from ovlay.model import AnomalyKind, Persistence
 from ovlay.plan.placing import MakeLeadingDirectory, PlaceFile
 from ovlay.plan.plan import Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ovlay.host import Host
     from ovlay.model import Status
     from ovlay.plan.step import Step
     from ovlay.requests import InstallFile
-
-_SPARE = 1 << 20  # bytes that stay free: directories and attributes take room too
 
 
 def plan_files(host: Host, status: Status, files: Sequence[InstallFile]) -> Plan:
@@ -44,7 +44,6 @@ def plan_files(host: Host, status: Status, files: Sequence[InstallFile]) -> Plan
             if relative in seen:
                 raise InvalidInput(f"{file.destination} is given twice")
             seen.add(relative)
-            step = _wanted(host, status.target, overlay, relative, file, durable=durable)
             there, missing = _find(root, status.target, relative)
             if missing and not file.make_parents:
                 raise InvalidInput(
@@ -55,15 +54,12 @@ def plan_files(host: Host, status: Status, files: Sequence[InstallFile]) -> Plan
                 if path not in made:
                     made.add(path)
                     steps.append(MakeLeadingDirectory(status.target, overlay, path, 0o755, *host.default_owner))
-            if not (there and _is_so(host, root, status.target, relative, step)):
+            demand = partial(_demand_room_for, status, needed, None if there is None else there.st_size)
+            step = _wanted(host, status.target, overlay, relative, file, durable=durable, demand=demand)
+            if there is None or not _is_so(host, root, status.target, relative, step):
                 needed += step.size
                 steps.append(step)
-    if status.backing is not None and needed + _SPARE > status.backing.free and steps:
-        raise NoSpace(
-            f"{needed} bytes do not fit: {status.backing.free} are free on the {status.backing.fstype} behind "
-            f"{status.target}",
-            remedy="make room there, or give the overlay a larger filesystem",
-        )
+    demand_room(status, needed)
     return Plan(tuple(steps), "" if steps else "all files are there already, with the same content, mode and owner")
 
 
@@ -80,10 +76,29 @@ def _demand_overlay(status: Status) -> int:
     return status.overlay.mount_id
 
 
-def _wanted(host: Host, target: str, mount_id: int, relative: str, file: InstallFile, *, durable: bool) -> PlaceFile:
+def _demand_room_for(status: Status, needed: int, there: int | None, size: int) -> None:
+    """Raise `NoSpace` for a source of this size that does not fit, before all of it is read.
+
+    Only where a file of that very size is there already it may turn out that it takes no room.
+    """
+    if size != there:
+        demand_room(status, needed + size)
+
+
+def _wanted(
+    host: Host,
+    target: str,
+    mount_id: int,
+    relative: str,
+    file: InstallFile,
+    *,
+    durable: bool,
+    demand: Callable[[int], None],
+) -> PlaceFile:
     if not 0 <= file.mode <= 0o7777:
         raise InvalidInput(f"mode {file.mode:o} is not between 0 and 7777")
     with host.opened_source(file.source) as descriptor:
+        demand(os.fstat(descriptor).st_size)
         content = content_of(descriptor)
     uid, gid = host.default_owner
     return PlaceFile(
@@ -100,22 +115,22 @@ def _wanted(host: Host, target: str, mount_id: int, relative: str, file: Install
     )
 
 
-def _find(root: int, target: str, relative: str) -> tuple[bool, list[str]]:
-    """Whether something is there, and which directories on the way are missing, outermost first."""
+def _find(root: int, target: str, relative: str) -> tuple[os.stat_result | None, list[str]]:
+    """What is there, and which directories on the way are missing, outermost first."""
     missing: list[str] = []
     parent = relative
     while True:
         try:
             with opened_parent(root, target, parent) as descriptor:
                 if missing:
-                    return False, missing
+                    return None, missing
                 try:
                     found = os.stat(posixpath.basename(relative), dir_fd=descriptor, follow_symlinks=False)
                 except FileNotFoundError:
-                    return False, []
+                    return None, []
                 if stat.S_ISDIR(found.st_mode):
                     raise InvalidInput(f"{target}/{relative} is a directory", remedy="name the file in it")
-                return True, []
+                return found, []
         except FileNotFoundError:
             parent = posixpath.dirname(parent)
             missing.insert(0, parent)

@@ -6,7 +6,8 @@ import os
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from ovlay.errors import NoSpace, StateForbids
+from ovlay.errors import StateForbids
+from ovlay.files.room import demand_room
 from ovlay.manifest.finding import Comparison, Finding, Readings, State
 from ovlay.manifest.seal import read_seal, seal
 from ovlay.model import AnomalyKind, Mode, Persistence
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 DONE = "everything is as declared"
 NOTHING_DECLARED = "no manifest was found, and so nothing is declared"
-_SPARE = 1 << 20  # bytes that stay free: directories and attributes take room too
 
 
 class Application(NamedTuple):
@@ -226,9 +226,4 @@ def _demand_space(status: Status, steps: Sequence[Step], comparison: Comparison)
         for finding in comparison.of(State.DIFFERS, State.LEFTOVER)
         if finding.receipt is not None and finding.receipt.kind == Kind.FILE
     )
-    if status.backing is not None and needed and needed - freed + _SPARE > status.backing.free:
-        raise NoSpace(
-            f"{needed} bytes do not fit: {status.backing.free} are free on the {status.backing.fstype} behind "
-            f"{status.target}",
-            remedy="make room there, or give the overlay a larger filesystem",
-        )
+    demand_room(status, needed, freed=freed)

@@ -7,7 +7,7 @@ import json
 import os
 import socket
 import struct
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
@@ -15,6 +15,10 @@ from hypothesis import strategies as st
 
 from tests.attacks.conversation import ENABLE, helper, refusal
 from tests.attacks.table import attack
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 
 def asked(**changed: Any) -> dict[str, Any]:
@@ -201,6 +205,27 @@ def test_an_item_that_no_manifest_can_declare(field: int, value: object) -> None
     row = [value if number == field else each for number, each in enumerate(ITEM)]
     with pytest.raises(InvalidInput):
         parse_declared({**DECLARED, "items": [row]})
+
+
+@attack("hand over a sparse file of exabytes, which root reads while nobody else can change the host",
+        "refused before a byte of it is read: it does not fit")  # fmt: skip
+def test_a_file_without_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ovlay.errors import NoSpace
+    from ovlay.overlay import open_overlay
+
+    @contextlib.contextmanager
+    def opened(_host: object, _path: str) -> Iterator[int]:
+        with os.fdopen(os.memfd_create("endless"), "wb") as endless:
+            endless.truncate(1 << 62)
+            yield endless.fileno()
+
+    (tmp_path / "usr/bin").mkdir(parents=True)
+    overlay = open_overlay("fake", root=str(tmp_path))
+    overlay.enable()
+    monkeypatch.setattr(type(overlay.host), "opened_source", opened)
+    monkeypatch.setattr("ovlay.files.installing.content_of", lambda _descriptor: pytest.fail("it was read"))
+    with pytest.raises(NoSpace, match="4611686018427387904 bytes"):
+        overlay.install_file("/endless", "/usr/bin/endless")
 
 
 @attack("declare a path twice, or what is for another target than the one that is named", "refused")

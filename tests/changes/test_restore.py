@@ -5,6 +5,7 @@ The witness is a full comparison of the two trees, with modification times and a
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import stat
@@ -277,12 +278,43 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(inside: Any) ->
         overlay.enable()
         (target / "large").unlink()
         (target / "small").write_text("small")
-        with pytest.raises(NoSpace, match="3145728 bytes of the base do not fit") as caught:
+        with pytest.raises(NoSpace, match="3145728 bytes of the base, and 1 MiB to spare, do not fit") as caught:
             overlay.reset()
         assert "ovlay reset --fresh" in caught.value.remedy
         assert (target / "small").exists()
         overlay.reset(fresh=True)
         assert (target / "large").stat().st_size == 3 << 20
+
+    inside(body)
+
+
+def fill(path: Path) -> None:
+    """Write into a file for as long as there is room."""
+    with contextlib.suppress(OSError), path.open("wb", buffering=0) as stream:
+        while stream.write(b"x" * 4096):
+            pass
+
+
+def test_what_makes_room_is_not_refused_for_the_lack_of_it(inside: Any) -> None:
+    """It said "0 bytes of the base do not fit", on the very filesystem that was to be freed."""
+
+    def body(scratch: Path) -> None:
+        target = scratch / "usr"
+        target.mkdir()
+        (target / "tool").write_text("old")
+        host = Host("/", scratch=str(scratch / "own"))
+        host.tmpfs_size = 2 << 20
+        overlay = Overlay(OverlayfsBackend(host, str(target)))
+        overlay.enable()
+        (target / "tool").unlink()
+        (target / "small").write_bytes(b"x" * 4096)
+        fill(target / "filler")
+        overlay.revert([str(target / "filler"), str(target / "tool")])
+        assert (sorted(os.listdir(target)), (target / "tool").read_text()) == (["small", "tool"], "old")
+
+        fill(target / "filler")
+        overlay.revert([str(target / "small")])
+        assert sorted(os.listdir(target)) == ["filler", "tool"]
 
     inside(body)
 

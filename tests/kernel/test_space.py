@@ -39,10 +39,29 @@ def on_a_small_tmpfs(inside: Path) -> tuple[Overlay, Path]:
 def test_it_is_looked_at_before_anything_is_written(inside: Path) -> None:
     overlay, target = on_a_small_tmpfs(inside)
     (inside / "new").write_bytes(b"x" * ROOM)
-    with pytest.raises(NoSpace, match="do not fit"):
+    with pytest.raises(NoSpace, match=r"^4194304 bytes, and 1 MiB to spare, do not fit: [0-9]+ are free"):
         overlay.install_file(str(inside / "new"), str(target / "bin/tool"))
     assert (target / "bin/tool").read_text() == "the old tool\n"
     assert os.listdir(target / "bin") == ["tool"]
+
+
+def test_what_does_not_fit_is_not_read(inside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sparse file can be of any size, and the one lock is held while it is read."""
+    overlay, target = on_a_small_tmpfs(inside)
+    with (inside / "new").open("wb") as stream:
+        stream.truncate(1 << 40)
+    monkeypatch.setattr("ovlay.files.installing.content_of", lambda _descriptor: pytest.fail("it was read"))
+    with pytest.raises(NoSpace, match="1099511627776 bytes"):
+        overlay.install_file(str(inside / "new"), str(target / "bin/new"))
+
+
+def test_what_is_there_already_takes_no_room(inside: Path) -> None:
+    overlay, target = on_a_small_tmpfs(inside)
+    (inside / "new").write_bytes(b"x" * (2 << 20))
+    assert overlay.install_file(str(inside / "new"), str(target / "bin/new")).changed
+    with (target / "filler").open("wb") as stream:
+        stream.write(b"f" * (1 << 20))
+    assert not overlay.install_file(str(inside / "new"), str(target / "bin/new")).changed
 
 
 def test_a_filesystem_that_fills_meanwhile_leaves_the_old_file_whole(inside: Path) -> None:
