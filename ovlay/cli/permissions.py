@@ -10,7 +10,7 @@ _CLAUSE = re.compile(r"(?P<who>[ugoa]*)(?P<actions>(?:[-+=](?:[ugo]|[rwxXst]*))+
 _ACTION = re.compile(r"(?P<how>[-+=])(?P<what>[ugo]|[rwxXst]*)")
 _SHIFT = {"u": 6, "g": 3, "o": 0}
 _BITS = {"r": 4, "w": 2, "x": 1}
-_OCTAL = re.compile(r"[0-7]{1,4}")
+_OCTAL = re.compile(r"0*[0-7]{1,4}")
 
 
 def parse_mode(text: str) -> int:

@@ -15,6 +15,9 @@ from ovlay.paths import normal
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+NAME_MAX = 255  # bytes in a file name, and in a path with its null: limits.h
+PATH_MAX = 4096
+
 _TRIES = 128
 
 
@@ -32,7 +35,20 @@ def below(target: str, destination: str) -> str:
             f"{destination} is not below {target}",
             remedy=f"only what is below {target} is in the overlay; /etc and /var are writable without one",
         )
+    if has_long_name(plain):
+        raise InvalidInput(f"{destination} has a name of more than {NAME_MAX} bytes in it", remedy="give a shorter one")
+    if _bytes_in(plain) >= PATH_MAX:
+        raise InvalidInput(f"{destination} is longer than {PATH_MAX - 1} bytes", remedy="give a shorter one")
     return posixpath.relpath(plain, target)
+
+
+def has_long_name(path: str) -> bool:
+    """Whether a name in a path is longer than a file's can be."""
+    return any(_bytes_in(part) > NAME_MAX for part in path.split("/"))
+
+
+def _bytes_in(text: str) -> int:
+    return len(text.encode(errors="replace"))  # a byte that is no UTF-8 is one surrogate (PEP 383), and one byte
 
 
 @contextmanager

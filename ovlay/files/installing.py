@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from ovlay.advice import command
 from ovlay.errors import InvalidInput, NotActive, NotPermitted, StateForbids
+from ovlay.files.accounts import group_id, user_id
 from ovlay.files.destination import below, opened_parent
-from ovlay.files.owner import group_id, user_id
 from ovlay.files.room import demand_room
 from ovlay.files.source import content_of
 from ovlay.model import AnomalyKind, Persistence

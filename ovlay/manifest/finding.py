@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ovlay.files.owner import Owner
+    from ovlay.files.accounts import Owner
     from ovlay.manifest.items import Item
     from ovlay.manifest.looking import Look
     from ovlay.receipts import Receipt, Stamp

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ovlay.ancestry import around, is_within
 from ovlay.errors import InvalidInput
-from ovlay.files.owner import numbers_of
+from ovlay.files.accounts import numbers_of
 from ovlay.manifest.document import InvalidManifest, Kind, Problem
 from ovlay.manifest.looking import exclusion, own_stamp, whole_stamp
 from ovlay.receipts import stamp_of
@@ -17,7 +17,7 @@ from ovlay.receipts import stamp_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ovlay.files.owner import Owner
+    from ovlay.files.accounts import Owner
     from ovlay.host import Host
     from ovlay.manifest.document import Declared, Entry, Origin
     from ovlay.manifest.looking import Look

@@ -17,14 +17,14 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ovlay.errors import InvalidInput, OvlayError
-from ovlay.files.owner import numbers_of
+from ovlay.files.accounts import numbers_of
 from ovlay.manifest.looking import Look, Places, Row, changes_of, look_at_sources, whole_stamp
 from ovlay.receipts import is_durable, seal_path, settled_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from ovlay.files.owner import Owner
+    from ovlay.files.accounts import Owner
     from ovlay.host import Host
     from ovlay.manifest.document import Declared, Entry
     from ovlay.manifest.finding import Comparison

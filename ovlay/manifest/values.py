@@ -6,6 +6,9 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from ovlay.errors import InvalidInput
+from ovlay.files.accounts import MAX_ID, number_of
+from ovlay.files.destination import NAME_MAX, PATH_MAX, has_long_name
 from ovlay.manifest.document import DIRECTORY, NOTHING, SCHEMA
 
 if TYPE_CHECKING:
@@ -16,10 +19,7 @@ if TYPE_CHECKING:
 Parse: TypeAlias = Callable[[Any], Any]
 """From a value to what it means; raises `Wrong`."""
 
-_NAME_MAX = 255  # bytes in a file name, and in a path with its null: limits.h
-_PATH_MAX = 4096
 _WORD_MAX = 4096
-_MAX_ID = 2**32 - 2  # the id after it is no user: (uid_t) -1 means "leave it" to chown(2)
 _SHOWN = 60
 
 _OCTAL = re.compile(r"0?[0-7]{3,4}")
@@ -93,8 +93,8 @@ def parse_link(value: Any) -> str:
     text = parse_some(value)
     if "\0" in text:
         raise Wrong(Mistake("must not contain a null character"))
-    if len(text.encode()) >= _PATH_MAX:
-        raise Wrong(Mistake(f"is longer than {_PATH_MAX - 1} bytes"))
+    if len(text.encode()) >= PATH_MAX:
+        raise Wrong(Mistake(f"is longer than {PATH_MAX - 1} bytes"))
     return text
 
 
@@ -110,8 +110,8 @@ def parse_path(value: Any) -> str:
         raise Wrong(Mistake(f"{shown(text)} is not an absolute path", "it must begin with /"))
     if ".." in text.split("/"):
         raise Wrong(Mistake(f"{shown(text)} contains '..'", "write the path without it"))
-    if any(len(part.encode()) > _NAME_MAX for part in text.split("/")):
-        raise Wrong(Mistake(f"has a name of more than {_NAME_MAX} bytes in it"))
+    if has_long_name(text):
+        raise Wrong(Mistake(f"has a name of more than {NAME_MAX} bytes in it"))
     return text
 
 
@@ -152,12 +152,14 @@ def parse_replaces(value: Any) -> str:
 
 def parse_account(value: Any) -> str | int:
     """The name or the number of a user or a group."""
-    if type(value) is int and 0 <= value <= _MAX_ID:
+    if type(value) is int and 0 <= value <= MAX_ID:
         return value
     if not isinstance(value, str) or not _ACCOUNT.fullmatch(value):
         raise Wrong(Mistake(f"must be a name or a number, not {shown(value)}"))
-    if value.isascii() and value.isdecimal() and (len(value) > 10 or int(value) > _MAX_ID):
-        raise Wrong(Mistake(f"must be at most {_MAX_ID}, not {shown(value)}"))
+    try:
+        number_of(value)
+    except InvalidInput:
+        raise Wrong(Mistake(f"must be at most {MAX_ID}, not {shown(value)}")) from None
     return value
 
 
@@ -216,7 +218,6 @@ def some_of(parse: Parse, *, empty: bool = False) -> Parse:
 def parse_pattern(value: Any) -> str:
     """A glob of gitignore(5)."""
     from ovlay.changes.ignore import Ignored
-    from ovlay.errors import InvalidInput
 
     text = parse_word(value)
     try:

@@ -92,11 +92,29 @@ def test_the_owner_by_number(enabled: Cli, tool: str) -> None:
         (("-o", "no-such-user"), "there is no user 'no-such-user'"),
         (("-g", "no-such-group"), "there is no group 'no-such-group'"),
         (("-m", "rwx"), "'rwx' is not a file mode"),
+        (("-o", "99999999999"), "99999999999 is no number of a user or a group\n  next: they go from 0 to 4294967294"),
+        (("-g", "9" * 5000), "is no number of a user or a group"),
+        (("-o", "4294967295"), "4294967295 is no number of a user or a group"),
+        (("-o", "٣"), "there is no user '٣'"),
+        (("-g", "-1"), "there is no group '-1'"),
     ],
 )
 def test_what_does_not_exist_is_refused(enabled: Cli, tool: str, words: tuple[str, str], message: str) -> None:
     said = enabled("install", "-y", *words, tool, "/usr/bin/new")
     assert (said.status, message in said.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("destination", "message"),
+    [("/usr/bin/" + "ä" * 128, "a name of more than 255 bytes"), ("/usr" + "/deep" * 900, "longer than 4095 bytes")],
+)
+def test_a_name_that_no_file_can_have_is_refused(enabled: Cli, tool: str, destination: str, message: str) -> None:
+    said = enabled("install", "-y", "-D", tool, destination)
+    assert (said.status, message in said.err) == (2, True)
+
+
+def test_the_longest_name_that_a_file_can_have(enabled: Cli, tool: str) -> None:
+    assert enabled("install", "-y", tool, "/usr/bin/" + "ä" * 127).status == 0
 
 
 def test_no_destination(enabled: Cli, tool: str) -> None:

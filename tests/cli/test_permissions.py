@@ -19,6 +19,9 @@ MODES = {
     "755": 0o755,
     "0644": 0o644,
     "4755": 0o4755,
+    "04755": 0o4755,
+    "00755": 0o755,
+    "0000": 0,
     "0": 0,
     "u=rwx,go=rx": 0o755,
     "a=r": 0o444,
@@ -41,7 +44,9 @@ def test_a_mode_is_a_number(text: str, mode: int) -> None:
     assert parse_mode(text) == mode
 
 
-@pytest.mark.parametrize("text", ["", "8", "77777", "rwx", "u", "u=q", "u=r,", ",u=r", "z=r", "u==r w", "0x1ff"])
+@pytest.mark.parametrize(
+    "text", ["", "8", "77777", "077777", "rwx", "u", "u=q", "u=r,", ",u=r", "z=r", "u==r w", "0x1ff"]
+)
 def test_what_is_no_mode_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput, match="is not a file mode"):
         parse_mode(text)
