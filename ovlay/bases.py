@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 SCHEMA = "ovlay.bases/1"
 
+_LONGEST = 226  # bytes: with 6 around it, such as ".jsonl", and with what `Host.write` adds, a name has at most 255
+
 
 class Seen(NamedTuple):
     """What the base had, and what was wanted in its place: SHA-256, or ``nothing``; of a link that of its text."""
@@ -36,8 +38,13 @@ def read_bases(host: Host, target: str) -> dict[str, Seen]:
 
 
 def file_name(target: str) -> str:
-    """A target as the name of a file, as systemd-escape(1) has it for paths."""
-    return target.strip("/").replace("-", "\\x2d").replace("/", "-")
+    """A target as a part of the name of a file, as systemd-escape(1) has it for paths; a long one by its hash."""
+    name = target.strip("/").replace("-", "\\x2d").replace("/", "-")
+    if len(os.fsencode(name)) <= _LONGEST:
+        return name
+    import hashlib
+
+    return hashlib.sha256(os.fsencode(target)).hexdigest()
 
 
 def bases_path(host: Host, target: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ovlay.bases import Seen, read_bases, record_bases
+from ovlay.bases import Seen, bases_path, file_name, read_bases, record_bases
 from ovlay.receipts import (
     NOTHING,
     Receipt,
@@ -168,6 +168,29 @@ def test_the_base_is_known_after_the_overlay(host: SimulatedHost) -> None:
     assert read_bases(host, "/usr") == {"bin/y": Seen("cd" * 32, "ab" * 32)}
     record_bases(host, "/usr", {"bin/z": placed("bin/z", base=NOTHING, manifest=None)})
     assert list(read_bases(host, "/usr")) == ["bin/y"], "what was installed by hand has no manifest to be held against"
+
+
+def test_a_target_is_a_name_that_stays_as_it_is() -> None:
+    """Files of before are found by it."""
+    assert file_name("/usr") == "usr"
+    assert file_name("/opt/my-tools") == "opt-my\\x2dtools"
+    assert file_name("/" + "x" * 226) == "x" * 226
+
+
+@pytest.mark.parametrize("target", ["/" + "x" * 226, "/" + "x" * 227, "/opt" + "/deep-er" * 200, "/opt/" + "ä" * 400])
+def test_a_target_of_any_length_has_receipts_and_bases(host: SimulatedHost, target: str) -> None:
+    """An overlay on a path of more than 240 bytes could not be taken away any more: File name too long."""
+    drop_receipts(host, target)
+    for path in (bases_path(host, target), book_path(host, target, durable=True)):
+        host.make_private_directory(host.data_dir)
+        host.make_private_directory(os.path.dirname(path))
+        host.write(path, "")
+        assert os.listdir(host.path(os.path.dirname(path))) == [os.path.basename(path)]
+
+
+def test_long_targets_are_told_apart() -> None:
+    names = {file_name(target) for target in ("/a" * 200, "/a" * 201, "/a" * 200 + "-b", "/a" * 200 + "/b")}
+    assert len(names) == 4
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"bases": 1}', '{"bases": {"x": 1}}', "null"])
