@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 CHECKOUT = Path(__file__).parents[1]
 
 LAYERS = (
-    ("ovlay.advice", "ovlay.ancestry", "ovlay.errors", "ovlay.model", "ovlay.requests"),
+    ("ovlay.advice", "ovlay.ancestry", "ovlay.counting", "ovlay.errors", "ovlay.model", "ovlay.requests"),
     ("ovlay.notation",),
     ("ovlay.kernel", "ovlay.files.source", "ovlay.command", "ovlay.lock"),
     ("ovlay.host",),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from ovlay.counting import counted
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -96,7 +98,7 @@ def _lines(status: Status, found: Changes | None) -> Iterator[str]:
     if not found.changes:
         yield "    no file differs from the image"
     if not found.complete:
-        yield f"    {len(found.errors)} paths could not be looked at"
+        yield f"    {counted(len(found.errors), 'path')} could not be looked at"
 
 
 def _files(overlay: Overlay, status: Status, found: Changes | None) -> Iterator[dict[str, Any]]:

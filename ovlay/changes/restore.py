@@ -12,6 +12,7 @@ from ovlay.ancestry import directories_of, is_below
 from ovlay.changes.change import ChangeKind
 from ovlay.changes.find import look, overlay_of
 from ovlay.changes.meaning import find_meant
+from ovlay.counting import counted
 from ovlay.errors import NotActive, StateForbids, Unsupported
 from ovlay.files.copying import descend
 from ovlay.files.copying import look as look_at
@@ -217,11 +218,9 @@ def _nothing(backend: Backend, wanted: tuple[str, ...] | None) -> str:
 
 def _left_out(backend: Backend, selected: _Selected, errors: object) -> Iterator[str]:
     if selected.covered:
-        yield (
-            f"{backend.target}/{selected.covered[0]}"
-            + (f" and {len(selected.covered) - 1} more paths stay" if len(selected.covered) > 1 else " stays")
-            + " as they are: something is mounted there"
-        )
+        others = len(selected.covered) - 1
+        stay = f" and {counted(others, 'more path')} stay as they are" if others else " stays as it is"
+        yield f"{backend.target}/{selected.covered[0]}{stay}: something is mounted there"
     if isinstance(errors, dict) and errors:
         path, why = next(iter(errors.items()))
         more = f", and {len(errors) - 1} more" if len(errors) > 1 else ""

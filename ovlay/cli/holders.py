@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from ovlay.counting import counted
+
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator, Sequence
@@ -105,7 +107,7 @@ def missing(found: Holders) -> Iterator[str]:
     if found.hidden:
         yield "ovlay: the list is not complete: /proc hides the processes of other users (hidepid); root sees them"
     if found.unseen:
-        count = "1 process" if found.unseen == 1 else f"{found.unseen} processes"
+        count = counted(found.unseen, "process", "processes")
         root = "" if os.geteuid() == 0 else "; root may look at all of them"
         yield f"ovlay: the list is not complete: {count} could not be looked at{root}"
 
@@ -123,7 +125,7 @@ def _restarts(listed: Sequence[Process], why: str) -> Iterator[str]:
 
 
 def _processes(listed: Sequence[Process]) -> str:
-    return "1 process" if len(listed) == 1 else f"{len(listed)} processes"
+    return counted(len(listed), "process", "processes")
 
 
 def _verb(listed: Sequence[Process]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ovlay.advice import command
+from ovlay.counting import counted
 from ovlay.errors import InvalidInput
 from ovlay.salvage import SALVAGE_SCHEMA as SCHEMA
 
@@ -95,5 +96,4 @@ def report(found: Salvage, *, most: int | None) -> Iterator[str]:
 
 
 def _count(left: Leftover) -> str:
-    many = len(left.changes)
-    return f"{many} change{'' if many == 1 else 's'} against the base that is there now"
+    return f"{counted(len(left.changes), 'change')} against the base that is there now"

@@ -8,6 +8,7 @@ from ovlay.advice import command
 from ovlay.backend import NOT_TO_BE_COVERED
 from ovlay.cli.fate import comes_back, enabling
 from ovlay.cli.opening import open_chosen
+from ovlay.counting import counted
 from ovlay.model import Access, Owner, Persistence
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def changed_files(seen: Seen, *, most: int | None) -> Iterator[str]:
         yield f"  and {len(found.changes) - most} more: {listed} lists them all"
     if not found.complete:
         diff = command("ovlay diff", found.target)
-        yield f"  and perhaps more: {len(found.errors)} paths could not be looked at, see {diff}"
+        yield f"  and perhaps more: {counted(len(found.errors), 'path')} could not be looked at, see {diff}"
 
 
 def _fate(change: Change) -> str:
@@ -144,7 +145,9 @@ def details(status: Status, taken: int | None = None) -> Iterator[str]:
     if status.base is not None:
         yield _row("base", " ".join(_base(status)))
     if status.depth > 1:
-        yield _row("stack", f"{status.depth} filesystems deep, {len(status.stack)} mounts on {status.target}")
+        yield _row(
+            "stack", f"{status.depth} filesystems deep, {counted(len(status.stack), 'mount')} on {status.target}"
+        )
     for submount in status.submounts:
         yield _row("mount", submount)
     for anomaly in status.anomalies:

@@ -15,6 +15,7 @@ from ovlay.changes.change import ChangeKind
 from ovlay.changes.find import look, overlay_of
 from ovlay.changes.ignore import leave_out
 from ovlay.changes.meaning import find_meant
+from ovlay.counting import counted
 from ovlay.errors import InvalidInput, StateForbids, Unsupported
 from ovlay.manifest.document import NOTHING, Kind
 from ovlay.manifest.keeping import Keeper
@@ -96,7 +97,7 @@ def plan_capture(
     if known:
         files = ", ".join(sorted(set(known.values())))
         warnings.append(
-            f"left out, being as declared already: {len(known)} paths, by {files} (--all captures them too)"
+            f"left out, being as declared already: {counted(len(known), 'path')}, by {files} (--all captures them too)"
         )
     warnings += _overruled(target, file, [change.path for change in found.changes], elsewhere.otherwise)
     keeper = Keeper(target, file, manifest.written, entries, retired=manifest.retired)

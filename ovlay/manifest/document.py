@@ -6,6 +6,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
+from ovlay.counting import counted
 from ovlay.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -139,8 +140,7 @@ class InvalidManifest(InvalidInput):
     def summary(self) -> str:
         """How many mistakes there are, and in how many files."""
         files = len({problem.file for problem in self.problems})
-        mistakes = "1 mistake" if len(self.problems) == 1 else f"{len(self.problems)} mistakes"
-        return f"{mistakes} in {'1 manifest' if files == 1 else f'{files} manifests'}"
+        return f"{counted(len(self.problems), 'mistake')} in {counted(files, 'manifest')}"
 
 
 class Retired(NamedTuple):

@@ -13,6 +13,7 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from ovlay.counting import counted
 from ovlay.errors import Conflict, StateForbids
 from ovlay.files.copying import DIRECTORY, descend
 from ovlay.plan.step import Step
@@ -105,7 +106,8 @@ class WriteManifest(Step):
     obsolete: tuple[str, ...]
 
     def describe(self) -> str:
-        gone = f" and remove {len(self.obsolete)} files that it names no more" if self.obsolete else ""
+        files = counted(len(self.obsolete), "file")
+        gone = f" and remove {files} that it names no more" if self.obsolete else ""
         return f"write {self.path}{gone}"
 
     def run(self, host: Host) -> str:

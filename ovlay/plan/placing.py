@@ -7,6 +7,7 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from ovlay.counting import counted
 from ovlay.files.label import label_for
 from ovlay.plan.dressing import DIRECTORY, dress, telling_space, temporary
 from ovlay.plan.sharing import share
@@ -96,7 +97,7 @@ class PlaceFile(Step):
 
     def describe(self) -> str:
         what = self.source if self.text is None else "text"
-        return f"place {what} at {self.target}/{self.path} (mode {self.mode:04o}, {self.size} bytes)"
+        return f"place {what} at {self.target}/{self.path} (mode {self.mode:04o}, {counted(self.size, 'byte')})"
 
     def litter(self) -> Iterable[tuple[str, str]]:
         return ((self.target, self.path.rpartition("/")[0]),)

@@ -10,6 +10,7 @@ import posixpath
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from ovlay.counting import counted
 from ovlay.paths import normal
 
 if TYPE_CHECKING:
@@ -306,4 +307,4 @@ def _tool(host: Host, name: str) -> str | None:
 
 
 def _reason(count: int, noun: str, many: str = "") -> str:
-    return f"1 {noun} changed" if count == 1 else f"{count} {many or noun + 's'} changed"
+    return f"{counted(count, noun, many)} changed"

@@ -262,7 +262,7 @@ def test_what_cannot_be_seen_is_no_failure(
 def test_a_list_that_is_not_complete_says_so() -> None:
     found = Changes("/usr", (), complete=False, errors={"x": "Permission denied"})
     assert list(changed_files(Seen(found, None), most=10))[-1] == (
-        "  and perhaps more: 1 paths could not be looked at, see `ovlay diff`"
+        "  and perhaps more: 1 path could not be looked at, see `ovlay diff`"
     )
 
 
