@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ovlay.advice import command
+from ovlay.counting import counted
 from ovlay.services.guard import GUARD_SCHEMA as SCHEMA
 
 if TYPE_CHECKING:
@@ -66,21 +67,28 @@ def report(found: Forecast, *, most: int | None) -> Iterator[str]:
         yield f"the {found.mode} overlay on {found.target} is empty: an upgrade takes nothing away"
     else:
         yield f"the {found.mode} overlay on {found.target} is not there when another image is booted"
-    if lost:
-        yield f"lost for good: {_paths(len(lost))}, which no manifest of the system declares"
-        yield from _listed(found, lost, most)
-    if conflicts:
-        yield f"lost for good: {_paths(len(conflicts))}, of which a manifest says something else"
-        yield from _listed(found, conflicts, most)
+    undeclared = tuple(loss for loss in lost if loss.vanishing is None)
+    vanishing = tuple(loss for loss in lost if loss.vanishing is not None)
+    for losses, why in (
+        (undeclared, "which no manifest of the system declares"),
+        (vanishing, "whose manifest or source is not there after a boot"),
+        (conflicts, "of which a manifest says something else"),
+    ):
+        if losses:
+            yield f"lost for good: {counted(len(losses), 'path')}, {why}"
+            yield from _listed(found, losses, most)
     if returning:
         apply = command("sudo ovlay apply --enable", found.target)
         when = "at the next boot" if found.applied_at_boot else f"with {apply} after the boot"
-        yield f"brought back {when}: {_paths(len(returning))} of {_manifests(found)}"
+        yield f"brought back {when}: {counted(len(returning), 'path')} of {counted(len(found.manifests), 'manifest')}"
     for problem in found.problems:
         yield f"a manifest cannot be used, and brings nothing back: {problem}"
     if not found.complete:
         yield f"and perhaps more: something could not be looked at, see {command('ovlay diff', found.target)}"
-    if lost or conflicts:
+    if vanishing:
+        capture = command("sudo ovlay capture --all", found.target)
+        yield f"to keep what is declared: put what it comes from below /etc/ovlay; or {capture} takes it there"
+    if undeclared or conflicts:
         yield f"to keep it: {command('sudo ovlay capture', found.target)} declares it in a manifest"
     if (returning or found.manifests) and not found.applied_at_boot:
         yield "to have manifests applied at every boot: `sudo ovlay service install`"
@@ -92,11 +100,3 @@ def _listed(found: Forecast, losses: tuple[Loss, ...], most: int | None) -> Iter
         yield f"  {found.target}/{loss.path} ({loss.kind}){detail}"
     if most is not None and len(losses) > most:
         yield f"  and {len(losses) - most} more: -v lists them"
-
-
-def _paths(count: int) -> str:
-    return "1 path" if count == 1 else f"{count} paths"
-
-
-def _manifests(found: Forecast) -> str:
-    return "1 manifest" if len(found.manifests) == 1 else f"{len(found.manifests)} manifests"

@@ -37,13 +37,17 @@ class Fate(StrEnum):
 
 
 class Loss(NamedTuple):
-    """One change, by its path relative to the target, and what becomes of it. ``manifest`` is what declares it."""
+    """One change, by its path relative to the target, and what becomes of it. ``manifest`` is what declares it.
+
+    ``vanishing`` is the manifest or the source of what is declared, and lost since that is not there after a boot.
+    """
 
     path: str
     kind: ChangeKind
     fate: Fate
     manifest: str | None = None
     detail: str = ""
+    vanishing: str | None = None
 
 
 class Forecast(NamedTuple):
@@ -164,10 +168,10 @@ def _of_declared(host: Host, target: str, change: Change, finding: Finding, chan
         return Loss(change.path, change.kind, Fate.CONFLICT, file, finding.detail or "is not as it is declared")
     for path in filter(None, (file, item.source)):
         if path.startswith(_BEFORE_A_BOOT) and host.root == "/":
-            return Loss(change.path, change.kind, Fate.LOST, file, f"{path} is gone after a boot")
+            return Loss(change.path, change.kind, Fate.LOST, file, f"{path} is gone after a boot", path)
         inside = _inside(host, target, path)
         if inside is not None and is_below(inside, changed):
-            return Loss(change.path, change.kind, Fate.LOST, file, f"{path} is in the overlay itself")
+            return Loss(change.path, change.kind, Fate.LOST, file, f"{path} is in the overlay itself", path)
     return Loss(change.path, change.kind, Fate.RETURNS, file)
 
 

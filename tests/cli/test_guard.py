@@ -116,6 +116,40 @@ def test_a_manifest_that_is_in_the_overlay_itself(cli: Cli) -> None:
     assert "is in the overlay itself" in found["lib/mine/a.conf"]["detail"]
 
 
+FROM_A_SOURCE = """\
+schema = 1
+[[file]]
+path = "/usr/lib/mine/a.conf"
+source = "/usr/share/mine/a.conf"
+mode = "0644"
+owner = {owner}
+group = {group}
+"""
+
+
+def test_what_is_declared_from_a_source_in_the_overlay_is_lost_until_it_is_captured(cli: Cli) -> None:
+    """It was told as what no manifest declares, and to be kept by a capture that leaves out what one declares."""
+    manifest(cli, FROM_A_SOURCE)
+    cli("enable", "--yes")
+    place(cli, "/usr/share/mine/a.conf", "a\n")
+    place(cli, "/usr/lib/mine/a.conf", "a\n")
+    said = cli("guard", "upgrade")
+    assert said.status == 1
+    assert "lost for good: 1 path, whose manifest or source is not there after a boot\n" in said.out
+    assert f"  /usr/lib/mine/a.conf (added): {there(cli, '/usr/share/mine/a.conf')} is in the overlay" in said.out
+    assert "or `sudo ovlay capture --all` takes it there\n" in said.out
+    (found,) = (loss for loss in forecast(cli)["changes"] if loss["vanishing"])
+    assert (found["path"], found["fate"]) == ("lib/mine/a.conf", "lost")
+    captured = str(there(cli, "/etc/ovlay/manifest.d/captured.toml"))
+    cli("capture", "--yes", "--to", captured)
+    assert fates(cli)["lib/mine/a.conf"] == "lost"
+    cli("capture", "--yes", "--all", "--to", captured)
+    assert set(fates(cli).values()) == {"returns"}
+    cli("unmount", "--yes")
+    assert cli("apply", "--yes", "--enable", "--system").status == 0
+    assert there(cli, "/usr/lib/mine/a.conf").read_text() == "a\n"
+
+
 def test_what_a_trigger_makes_comes_back(cli: Cli) -> None:
     manifest(cli, MANIFEST.replace("/usr/lib/mine/a.conf", "/usr/lib/udev/hwdb.d/a.hwdb"))
     cli("enable", "--yes")
