@@ -1,27 +1,33 @@
-"""Warn where an overlay is active, then run `bootc upgrade` with the arguments given."""
+"""Warn where an overlay is active, then run `bootc upgrade` with the arguments given, as root."""
 
 from __future__ import annotations
 
 import signal
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from ovlay.cli.options import Options
     from ovlay.cli.terminal import Terminal
+    from ovlay.elevate.tools import Elevator
     from ovlay.overlay import Overlay
 
 EXAMPLES = """\
 examples:
-  ovlay-bkt admin bootc upgrade             warn, then `bootc upgrade`
-  ovlay-bkt admin bootc upgrade --check     all arguments are bootc's
+  ovlay-bkt admin bootc upgrade                 warn, then `bootc upgrade`
+  ovlay-bkt admin bootc upgrade --check         all arguments are bootc's
+  ovlay-bkt --elevate sudo admin bootc upgrade  let root run it by sudo, not by pkexec
 """
 
 _BKTS_OWN = frozenset({"--confirm", "--yes", "-y"})
 """The user's say, which bkt's command takes and bootc's does not know (bkt/src/commands/admin/bootc.rs)."""
+
+_USUAL = "pkexec"
+"""What bkt's own command lets root run bootc by (exec_bootc() there)."""
 
 _SHOWN = 10  # changes of each kind that are named
 
@@ -35,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: Options, terminal: Terminal) -> int:
     """Warn, and become bootc. Its standard output is its own: what is said here goes to standard error."""
+    from ovlay.cli.elevation import way_to_root
     from ovlay.cli.opening import open_chosen
     from ovlay.errors import ToolFailed
 
@@ -45,10 +52,19 @@ def run(options: Options, terminal: Terminal) -> int:
     tool = overlay.host.find_tool("bootc")
     if tool is None:
         raise ToolFailed("bootc is not installed on this host", remedy="upgrade with the host's own tool")
+    way = way_to_root(overlay, options, "bootc", usual=_USUAL)
+    first, *more = (tool, *words) if way is None else way.argv((tool, *words))
     if options.dry_run:
-        terminal.print(" ".join((tool, *words)))
+        terminal.print(" ".join((first, *more)))
         return 0
-    return passed_on((overlay.host.path(tool), *words))
+    with nullcontext() if way is None else _asking(way):
+        return passed_on((overlay.host.path(first), *more))
+
+
+def _asking(way: Elevator) -> AbstractContextManager[None]:
+    from ovlay.elevate.agent import text_agent
+
+    return text_agent(way)
 
 
 def warnings(overlay: Overlay) -> Iterator[str]:
@@ -103,7 +119,12 @@ def _signals_for(send: Callable[[int], None]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # only there may it be said (Python's signal)
         yield
         return
-    before = {number: signal.signal(number, lambda number, _frame: send(number)) for number in _PASSED_ON}
+
+    def pass_on(number: int, _frame: object) -> None:
+        with suppress(PermissionError):  # sudo, or what it runs, is root's by then: it is waited for
+            send(number)
+
+    before = {number: signal.signal(number, pass_on) for number in _PASSED_ON}
     before[signal.SIGINT] = signal.signal(signal.SIGINT, lambda _number, _frame: None)
     try:
         yield

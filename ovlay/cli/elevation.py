@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from ovlay.errors import NotPermitted
@@ -93,6 +93,22 @@ def demand_way_to_root(overlay: Overlay, options: Options) -> None:
         _way_to_root(overlay, options, None)
 
 
+def way_to_root(overlay: Overlay, options: Options, program: str, *, usual: str) -> Elevator | None:
+    """What lets root run another program for a user; None for root, and where a host is played.
+
+    Where nobody said by what, it is ``usual`` if that is there. Raises `NotPermitted` where there is no way.
+    """
+    from ovlay.elevate.tools import choose_elevator
+
+    if os.geteuid() == 0 or not _needs_root(overlay):
+        return None
+    if _wanted(options) is None and overlay.host.find_tool(usual) is not None:
+        with suppress(NotPermitted):
+            return choose_elevator(overlay.host, usual, terminal=_has_terminal())
+    refused = NotPermitted(f"only root can run {program}", remedy="run it as root, for instance with sudo")
+    return _way_to_root(overlay, options, refused)
+
+
 def _needs_root(overlay: Overlay) -> bool:
     from ovlay.host import Host
 
@@ -101,17 +117,22 @@ def _needs_root(overlay: Overlay) -> bool:
 
 def _way_to_root(overlay: Overlay, options: Options, unseen: NotPermitted | None) -> Elevator:
     """The program that asks for the password; raises ``unseen``, or `NotPermitted`, where none is to be asked."""
-    from ovlay.config import load_config
     from ovlay.elevate.tools import choose_elevator
 
-    wanted = options.elevate or os.environ.get("OVLAY_ELEVATE") or load_config().elevate
-    found = choose_elevator(overlay.host, wanted, terminal=_has_terminal())
+    found = choose_elevator(overlay.host, _wanted(options), terminal=_has_terminal())
     if found is None:
         raise unseen or NotPermitted(
             "only root can change what is mounted, or write into an overlay",
             remedy="run it as root, for instance with sudo",
         )
     return found
+
+
+def _wanted(options: Options) -> str | None:
+    """The program that is to be asked with, as the user says."""
+    from ovlay.config import load_config
+
+    return options.elevate or os.environ.get("OVLAY_ELEVATE") or load_config().elevate
 
 
 def _has_terminal() -> bool:

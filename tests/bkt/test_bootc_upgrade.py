@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ovlay.cli import elevation
 from ovlay.errors import NotPermitted
 from ovlay.services import guard
 from tests.cli.conftest import raising
@@ -80,6 +81,49 @@ def test_who_may_not_look_into_the_overlay_is_warned_all_the_same(bootc: Bkt, mo
 
 def test_a_dry_run_starts_nothing(bootc: Bkt) -> None:
     assert bootc("-n admin bootc upgrade --apply").out == "/usr/bin/bootc upgrade --apply\n"
+
+
+@pytest.fixture
+def user(bootc: Bkt, monkeypatch: pytest.MonkeyPatch) -> Bkt:
+    """A user of that host, who is not root, with programs that say who was asked to let root run what."""
+    with bootc.host.kernel.unsealed("/usr") as usr:
+        for name in ("sudo", "pkexec"):
+            _put(f"{usr}/bin/{name}", f'#!/bin/sh\necho "{name}: $*"\nexit 4\n')
+    monkeypatch.setattr(elevation, "_needs_root", lambda _overlay: True)
+    monkeypatch.setattr(elevation, "_has_terminal", lambda: True)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.delenv("OVLAY_ELEVATE", raising=False)
+    return bootc
+
+
+def test_for_a_user_root_runs_it_by_pkexec_as_bkts_own_command_does(user: Bkt) -> None:
+    """bootc says "must be executed as the root user", whatever a user said before."""
+    assert user("admin bootc upgrade --check") == (4, "pkexec: /usr/bin/bootc upgrade --check\n", "")
+    assert user("-n admin bootc upgrade").out == "/usr/bin/pkexec /usr/bin/bootc upgrade\n"
+
+
+def test_for_a_user_it_is_run_by_what_the_user_says(user: Bkt, monkeypatch: pytest.MonkeyPatch) -> None:
+    by_sudo = (4, "sudo: -- /usr/bin/bootc upgrade\n", "")
+    assert user("--elevate sudo admin bootc upgrade --yes") == by_sudo
+    monkeypatch.setenv("OVLAY_ELEVATE", "sudo")
+    assert user("admin bootc upgrade") == by_sudo
+    assert user("--elevate pkexec admin bootc upgrade").out == "pkexec: /usr/bin/bootc upgrade\n"
+
+
+def test_without_pkexec_it_is_run_by_what_is_there(user: Bkt) -> None:
+    with user.host.kernel.unsealed("/usr") as usr:
+        os.unlink(f"{usr}/bin/pkexec")
+    assert user("admin bootc upgrade").out == "sudo: -- /usr/bin/bootc upgrade\n"
+    with user.host.kernel.unsealed("/usr") as usr:
+        os.unlink(f"{usr}/bin/sudo")
+    said = user("admin bootc upgrade")
+    assert (said.status, "could ask for a password\n  next: log in as root" in said.err) == (6, True)
+
+
+def test_a_user_who_wants_no_way_to_root_is_told_that_bootc_needs_one(user: Bkt) -> None:
+    said = user("--elevate none admin bootc upgrade")
+    assert (said.status, said.out) == (6, "")
+    assert "ovlay-bkt: only root can run bootc\n  next: " in said.err
 
 
 def test_without_bootc(bkt: Bkt) -> None:

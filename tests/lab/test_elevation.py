@@ -170,6 +170,21 @@ def test_bkts_install_local_asks_once_for_the_overlay_and_the_program(machine: M
         machine.root("umount -l /usr", check=False)
 
 
+@pytest.mark.parametrize("way", [*WAYS, None])
+def test_bkts_upgrade_is_run_by_root_after_one_prompt(machine: Machine, way: str | None) -> None:
+    said_by = () if way is None else ("--elevate", way)
+    script = '#!/bin/sh\necho "bootc: $* as $(id -u)"\n'
+    machine.root(f"printf '%s' '{script}' >/usr/bin/bootc; chmod 755 /usr/bin/bootc")
+    try:
+        talk = machine.talk("bkt", *said_by, "admin", "bootc", "upgrade", "--check")
+        assert (talk.status, talk.prompts) == (0, 1), talk
+        assert "bootc: upgrade --check as 0" in talk.said, talk
+        refused = machine.talk("bkt", *said_by, "admin", "bootc", "upgrade", password="wrong\n")
+        assert (refused.status != 0, "bootc:" in refused.said) == (True, False), refused
+    finally:
+        machine.root("rm /usr/bin/bootc")
+
+
 # --- refusals --------------------------------------------------------------------------------------------------------
 
 
