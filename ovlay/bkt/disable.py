@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from ovlay.cli.options import Options
     from ovlay.cli.terminal import Terminal
-    from ovlay.overlay import Overlay
+    from ovlay.model import Status
 
 EXAMPLES = """\
 examples:
@@ -27,9 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: Options, terminal: Terminal) -> int:
     """Say it, and with --now do it."""
-    from ovlay.bkt.doing import do, stays, tell
+    from ovlay.bkt.doing import do, tell
     from ovlay.carrying import Outcome
-    from ovlay.cli.fate import comes_back, enabling
     from ovlay.cli.opening import open_chosen
     from ovlay.cli.unmount import unmounting
     from ovlay.errors import InvalidInput
@@ -47,21 +46,25 @@ def run(options: Options, terminal: Terminal) -> int:
             tell("unmount", outcome, overlay, terminal, gone if outcome.changed else "Overlay: inactive")
         return 0
     nothing = Outcome(Plan(reason="without --now nothing is changed"), changed=False)
-    if not status.active:
-        tell("disable", nothing, overlay, terminal, "Overlay: inactive")
-    elif stays(status):
-        note = "it is there again after a reboot."
-        if not comes_back(status):
-            note = (
-                f"its changes are kept over a reboot, and {enabling(overlay.target, status.mode)} brings them back."
-            )
-        lines = (f"Note: The overlay is persistent: {note}", _how_now(overlay))
-        tell("disable", nothing, overlay, terminal, *lines)
-    else:
-        reboot = f"Run 'systemctl reboot' to restore original {overlay.target}."
-        tell("disable", nothing, overlay, terminal, "Note: Overlay changes persist until reboot.", reboot)
+    if options.dry_run and terminal.json:
+        terminal.document(nothing.plan.to_json())
+        return 0
+    tell("disable", nothing, overlay, terminal, *_fate(status))
     return 0
 
 
-def _how_now(overlay: Overlay) -> str:
-    return f"Run 'bkt admin usroverlay disable --now' to restore original {overlay.target}."
+def _fate(status: Status) -> tuple[str, ...]:
+    """What a reboot does, and how the image is back."""
+    from ovlay.bkt.doing import stays
+    from ovlay.cli.fate import comes_back, enabling
+
+    if not status.active:
+        return ("Overlay: inactive",)
+    if stays(status):
+        now = f"Run 'bkt admin usroverlay disable --now' to restore original {status.target}."
+        fate = "it is there again after a reboot."
+        if not comes_back(status):
+            fate = f"its changes are kept over a reboot, and {enabling(status.target, status.mode)} brings them back."
+        return (f"Note: The overlay is persistent: {fate}", now)
+    reboot = f"Run 'systemctl reboot' to restore original {status.target}."
+    return ("Note: Overlay changes persist until reboot.", reboot)

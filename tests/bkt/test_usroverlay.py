@@ -152,6 +152,14 @@ def test_disable(bkt: Bkt) -> None:
     assert bkt("admin usroverlay status").out.startswith("Overlay: active\n")
 
 
+@pytest.mark.parametrize("words", ["disable", "disable --now", "disable --now --lazy", "reset", "enable"])
+def test_a_dry_run_is_a_plan_for_a_program(bkt: Bkt, words: str) -> None:
+    """Without --now it was told as what came of it."""
+    bkt("admin usroverlay enable")
+    bkt(f"admin usroverlay {words} -n --json").document("plan")
+    assert bkt("admin usroverlay status --json").document("status")["active"] is True
+
+
 def test_disable_now(bkt: Bkt, built: Path) -> None:
     bkt("admin usroverlay enable")
     bkt("admin usroverlay apply-dev")
