@@ -21,7 +21,7 @@ from ovlay.manifest.document import NOTHING, Kind
 from ovlay.manifest.keeping import Keeper
 from ovlay.manifest.managed import Elsewhere, declared_elsewhere
 from ovlay.manifest.wording import Reader
-from ovlay.manifest.writer import begin, entries_in, put
+from ovlay.manifest.writer import begin, entries_in, put, unsayable
 from ovlay.paths import anywhere, demand_inside
 from ovlay.plan.capturing import WriteManifest
 from ovlay.plan.plan import Plan
@@ -158,10 +158,10 @@ class _Existing(NamedTuple):
 
         from ovlay.manifest.load import load_manifest
 
-        try:
-            with open(file, "rb") as stream:
-                data = stream.read()
-        except FileNotFoundError:
+        if unsayable((posixpath.basename(file),)):  # it is a part of every source that is captured
+            raise InvalidInput(f"{file}: its name is no UTF-8, and a manifest is", remedy="name another file with --to")
+        data = _content(file)
+        if data is None:
             return cls(file, "", NOTHING)
         digest = hashlib.sha256(data).hexdigest()
         if not data.strip():
@@ -258,6 +258,20 @@ def _true(sides: Sides, path: str) -> str:
         side = sides.base if folder and sides.now.folder(folder + "/x") is None else sides.now
         folder = side.followed(folder)
     return posixpath.join(sides.target, folder, name)
+
+
+def _content(file: str) -> bytes | None:
+    """What is in a file, None where there is none; raises `InvalidInput` for what is no regular file."""
+    from ovlay.files.source import OpenedSource
+
+    try:
+        os.stat(file)
+    except FileNotFoundError:
+        return None
+    except NotADirectoryError as error:
+        raise InvalidInput(f"{file}: what it is to be in is no directory") from error
+    with OpenedSource(file) as descriptor, os.fdopen(descriptor, "rb", closefd=False) as stream:
+        return stream.read()
 
 
 def _changes(backend: Backend, mount: Mount, views: Views, wanted: tuple[str, ...]) -> Changes:

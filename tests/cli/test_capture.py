@@ -10,6 +10,7 @@ import pytest
 
 from ovlay.manifest.capture import SYSTEM_MANIFEST
 from ovlay.manifest.load import load_manifest
+from tests.cli.conftest import NO_UTF8
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Cli
@@ -99,6 +100,23 @@ def test_a_broken_manifest_is_not_touched(changed: Cli, file: Path) -> None:
     assert json.loads(said.out)["schema"] == "ovlay.error/1"
     assert f"{file}:2" in said.err
     assert file.read_text() == "schema = 1\n[[fiel]]\n"
+
+
+def test_a_directory_is_no_manifest(changed: Cli, tmp_path: Path) -> None:
+    said = changed("capture", "--yes", "--to", str(tmp_path))
+    assert (said.status, said.err) == (2, f"ovlay: {tmp_path} is a directory\n  next: give a regular file\n")
+    (tmp_path / "file").touch()
+    said = changed("capture", "--yes", "--to", str(tmp_path / "file/m.toml"))
+    assert (said.status, "is no directory" in said.err) == (2, True)
+
+
+def test_a_manifest_whose_name_is_no_utf8(changed: Cli, tmp_path: Path) -> None:
+    """The sources that it names begin with its own name. The directory that it is in may be called anything."""
+    said = changed("capture", "--yes", "--to", str(tmp_path / NO_UTF8))
+    assert (said.status, "its name is no UTF-8, and a manifest is" in said.err) == (2, True)
+    assert not list(tmp_path.glob("no-*"))
+    (tmp_path / NO_UTF8).mkdir()
+    assert changed("capture", "--yes", "--to", str(tmp_path / NO_UTF8 / "m.toml")).status == 0
 
 
 def test_without_an_overlay(cli: Cli) -> None:
