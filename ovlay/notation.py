@@ -22,6 +22,9 @@ _LONG_KEY = r"""(?x)
 """
 
 
+BYTE_ORDER_MARK = "\ufeff"
+"""What some editors put before a UTF-8 text, and neither JSON nor TOML has."""
+
 _LONGEST_SHOWN = 200  # characters of a text
 
 
@@ -43,6 +46,8 @@ def parse_toml(text: str) -> dict[str, Any]:
     """The table in a TOML text; raises `InvalidInput` where it is none, too deep, or has a key of many parts."""
     import tomllib
 
+    if text.startswith(BYTE_ORDER_MARK):
+        raise InvalidInput("begins with a byte order mark; save it as UTF-8 without one")
     if re.search(_LONG_KEY, text):
         raise InvalidInput("not usable TOML: a key has more than 64 parts")
     try:

@@ -13,6 +13,7 @@ from ovlay.manifest.document import SCHEMA, Entry, InvalidManifest, Kind, Manife
 from ovlay.manifest.fields import ENTRIES, HEAD, Field, read_table, unknown
 from ovlay.manifest.positions import find_positions
 from ovlay.manifest.values import Mistake, shown
+from ovlay.notation import BYTE_ORDER_MARK
 from ovlay.paths import normal
 
 if TYPE_CHECKING:
@@ -104,6 +105,9 @@ def _read(file: str) -> str:
 def _parse_toml(file: str, text: str) -> dict[str, Any]:
     import tomllib
 
+    if text.startswith(BYTE_ORDER_MARK):
+        hint = "save it as UTF-8 without one"
+        raise InvalidManifest([Problem(file, 1, "", "begins with a byte order mark", hint)])
     try:
         return tomllib.loads(text)
     except ValueError as error:

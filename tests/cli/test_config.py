@@ -73,6 +73,13 @@ def test_what_is_no_text_is_told(tmp_path: Path) -> None:
         config.load_config([str(path)])
 
 
+def test_a_byte_order_mark_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text('backend = "fake"', encoding="utf-8-sig")
+    with pytest.raises(InvalidInput, match="begins with a byte order mark; save it as UTF-8 without one"):
+        config.load_config([str(path)])
+
+
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
 def test_what_is_no_file_is_told_and_not_waited_for(tmp_path: Path, make: Callable[[Path], None]) -> None:
     make(tmp_path / "c.toml")

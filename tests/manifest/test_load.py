@@ -268,6 +268,12 @@ def test_what_is_no_toml_is_told_with_its_line(text: str, line: int, message: st
     assert message in what
 
 
+def test_a_byte_order_mark_is_named() -> None:
+    """It was "invalid statement at column 1", of a line in which nothing wrong can be seen."""
+    mark = (1, "", "begins with a byte order mark", "save it as UTF-8 without one")
+    assert told("\ufeffschema = 1\n") == [mark]
+
+
 def test_what_would_take_long_does_not_reach_the_parser() -> None:
     assert told("schema = 1\n" + "a." * 1_000_000 + "a = 1") == [(2, "", "a key of more than 16 parts is too much", "")]
 
