@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from argparse import SUPPRESS
 from typing import TYPE_CHECKING, Any
 
 from ovlay.errors import InvalidInput, NotPermitted
@@ -41,7 +42,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what is to be done, and to which units."""
     parser.usage = f"ovlay service [OPTION]... {{{','.join(ACTIONS)}}} [UNIT]..."
     parser.add_argument("action", choices=ACTIONS, metavar="ACTION", help=", ".join(ACTIONS))
-    parser.add_argument("units", nargs="*", metavar="UNIT", help="what is masked, such as sshd.service")
+    # argparse takes what may be left away for required, unless it has a default.
+    parser.add_argument(
+        "units", nargs="*", metavar="UNIT", default=SUPPRESS, help="what is masked, such as sshd.service"
+    )
     parser.add_argument("--user", action="store_true", help="the unit of this user's own, which only tells")
     parser.add_argument(
         "--guard", action="store_true", help="with install: let update services run `ovlay guard` first"

@@ -238,6 +238,11 @@ def test_words_that_mean_nothing(cli: Cli, words: tuple[str, ...]) -> None:
     assert cli("service", *words, "--yes").status == 2
 
 
+def test_only_what_is_missing_is_named(cli: Cli) -> None:
+    said = cli("service")
+    assert (said.status, "arguments are required: ACTION\n" in said.err) == (2, True)
+
+
 def test_half_a_mark_is_outdated(cli: Cli) -> None:
     image(cli, "1")
     cli("service", "mask-until-image", "--yes", "a.service")
