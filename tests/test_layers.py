@@ -15,9 +15,10 @@ CHECKOUT = Path(__file__).parents[1]
 
 LAYERS = (
     ("ovlay.advice", "ovlay.ancestry", "ovlay.counting", "ovlay.errors", "ovlay.model", "ovlay.requests"),
-    ("ovlay.notation",),
+    ("ovlay.notation", "ovlay.paths"),
     ("ovlay.kernel", "ovlay.files.source", "ovlay.command", "ovlay.lock"),
     ("ovlay.host",),
+    ("ovlay.target",),
     ("ovlay.changes.content", "ovlay.changes.descent"),
     ("ovlay.changes.classify", "ovlay.files", "ovlay.bases"),
     ("ovlay.receipts",),
