@@ -14,7 +14,7 @@ from tests.faults.table import told
 from tests.lab.conftest import BOOKWORM
 from tests.lab.host import STAND_INS, UNDER_TEST
 from tests.lab.striking import PLACE, carry
-from tests.lab.witness import sealed, state
+from tests.lab.witness import sealed, sleepers, state, strays
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,16 +37,6 @@ def wrong(ran: Ran, status: int, *words: str) -> None:
     assert "ovlay: " in ran.stderr, ran
     for word in words:
         assert word in ran.stderr, ran
-
-
-def strays(host: LabHost) -> str:
-    return host.sh("find /usr -xdev -name '.ovlay-new-*'; find /run/ovlay /var/lib/ovlay -name '*.ovlay-*' || true")
-
-
-def sleepers(host: LabHost) -> list[int]:
-    """What a tool has left running."""
-    named = 'for each in /proc/[0-9]*; do [ "$(cat $each/comm)" != sleep ] || echo ${each#/proc/}; done'
-    return [int(word) for word in host.sh(named).split()]
 
 
 def seen(fault: str, happened: str) -> None:

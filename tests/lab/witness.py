@@ -43,6 +43,17 @@ def kinds(host: LabHost) -> set[str]:
     return {anomaly["kind"] for anomaly in state(host)["anomalies"]}
 
 
+def strays(host: LabHost) -> str:
+    """Files that ovlay was writing and never finished."""
+    return host.sh("find /usr -xdev -name '.ovlay-new-*'; find /run/ovlay /var/lib/ovlay -name '*.ovlay-*' || true")
+
+
+def sleepers(host: LabHost) -> list[int]:
+    """What a tool has left running."""
+    named = 'for each in /proc/[0-9]*; do [ "$(cat $each/comm)" != sleep ] || echo ${each#/proc/}; done'
+    return [int(word) for word in host.sh(named).split()]
+
+
 def fingerprint(host: LabHost) -> str:
     """All that a verb might change: mounts, ostree's flags, ovlay's directories, deployments."""
     return host.sh(

@@ -257,14 +257,6 @@ def test_a_manifest_that_cannot_be_added_to(place: Place) -> None:
         place.capture("/etc/passwd")
 
 
-def test_an_entry_whose_path_is_written_with_two_slashes_is_replaced(place: Place) -> None:
-    place.file.write_text('schema = 1\n[[file]]\npath = "//usr/bin/new"\ntext = "old"\n')
-    (place.usr / "bin/new").write_text("new\n")
-    assert place.capture().plan.warnings == ()
-    assert list(place.entries()) == ["/usr/bin/new"]
-    assert place.file.read_text().count("[[file]]") == 1
-
-
 def test_a_tree_says_itself_how_its_directory_is_to_be(place: Place) -> None:
     (place.folder / "tree").mkdir()
     place.file.write_text('schema = 1\n[[tree]]\npath = "/usr/share/t"\nsource = "tree"\n')
