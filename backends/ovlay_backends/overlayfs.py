@@ -83,11 +83,12 @@ class OverlayfsBackend(Backend):
                 self._way_out,
             )
         elif self._waiting(overlay):
-            first = "" if overlay is None else "`ovlay unmount` what is there now; then "
+            first = "" if overlay is None else f"{command('ovlay unmount', self.target)} what is there now; then "
+            again = command("ovlay enable --persistent", self.target)
             yield Anomaly(
                 AnomalyKind.LEFTOVER_UPPER,
                 f"the changes of a persistent overlay are kept in {self._persistent}, and do not show",
-                f"{first}`{self._again}` puts an overlay with them there again; where nobody needs them, remove "
+                f"{first}{again} puts an overlay with them there again; where nobody needs them, remove "
                 f"{self._persistent}",
             )
 
@@ -159,11 +160,6 @@ class OverlayfsBackend(Backend):
         """Whether there is a persistent upper that is not in the overlay on the target, as after a reboot."""
         upper = f"{self._persistent}/upper"
         return (overlay is None or overlay.upper != upper) and self.host.exists(upper)
-
-    @property
-    def _again(self) -> str:
-        where = "" if self.target == "/usr" else f" --target {self.target}"
-        return f"ovlay enable --persistent{where}"
 
     def _changed(self) -> bool:
         """Whether there is a persistent upper whose record of the base is another one, or missing."""

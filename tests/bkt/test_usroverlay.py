@@ -62,7 +62,7 @@ def test_a_persistent_overlay_is_not_called_ephemeral(bkt: Bkt, built: Path) -> 
     assert "\nChanges are kept over reboots.\n" in bkt("admin usroverlay status").out
     assert "usroverlay active (changes persistent)" in bkt("drift check").out
     assert bkt("admin usroverlay disable").out.startswith(
-        "Note: The overlay is persistent: its changes are kept over a reboot, and 'ovlay enable --persistent' brings"
+        "Note: The overlay is persistent: its changes are kept over a reboot, and `ovlay enable --persistent` brings"
     )
 
 

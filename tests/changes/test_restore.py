@@ -215,7 +215,7 @@ def test_a_mount_below_the_target_is_left_alone(inside: Any) -> None:
         clone = libc.open_tree(str(scratch / "other"))
         libc.move_mount(clone, str(machine.target / "lib/deep"))
         plan = machine.overlay.backend.plan_reset()
-        assert any("/lib/deep and 1 more paths stay as they are" in line for line in plan.warnings)
+        assert any("/lib/deep and 1 more path stay as they are" in line for line in plan.warnings)
         machine.overlay.reset()
         assert (machine.target / "bin/tool").read_text().startswith("bin/tool\n")
         assert (scratch / "other/file").read_text() == "not ours"

@@ -15,9 +15,11 @@ import pytest
 import ovlay
 from ovlay.cli.main import BROKEN_PIPE, INTERRUPTED, UNSAID
 from ovlay.overlay import Overlay
+from ovlay.plan.steps import MakePrivateDirectory, MakeUpper, MountTmpfs
 from tests.cli.conftest import raising, run_script, script
 
 if TYPE_CHECKING:
+    from ovlay.plan.step import Step
     from tests.cli.conftest import Cli
 
 
@@ -170,18 +172,17 @@ def test_ctrl_c_is_130(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("step", [MakePrivateDirectory, MountTmpfs, MakeUpper])
 def test_a_signal_in_the_middle_takes_back_what_was_begun(
-    cli: Cli, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, step: type[Step]
 ) -> None:
-    from ovlay.plan.mounting import MountOverlay
+    run = step.run
 
-    run = MountOverlay.run
-
-    def interrupted(self: MountOverlay, host: ovlay.Host) -> str:
+    def interrupted(self: Step, host: ovlay.Host) -> str:
         signal.raise_signal(number)
         return run(self, host)
 
-    monkeypatch.setattr(MountOverlay, "run", interrupted)
+    monkeypatch.setattr(step, "run", interrupted)
     before = list(cli.host.kernel.mounts())
     assert cli("enable", "--yes").status == 128 + number
     assert list(cli.host.kernel.mounts()) == before
