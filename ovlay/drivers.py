@@ -124,6 +124,8 @@ def probe_of(driver: type[Backend], host: Host, target: str) -> Probe:
     """What a driver says of this host. One that fails at it does not fit, and does not keep the others from working."""
     try:
         found = driver(host, target).probe()
+    except OSError as error:
+        return Probe(0, f"its probe failed: {error}")
     except Exception as error:  # of any kind: it is somebody else's code
         return Probe(0, f"its probe failed: {error!r}")
     return found if isinstance(found, Probe) else Probe(0, f"its probe failed: it answered {found!r}")

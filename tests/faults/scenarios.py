@@ -85,7 +85,8 @@ try:
 except ovlay.OvlayError as error:
     sys.stderr.write(f"ovlay: {{error}}\\n")
     sys.exit(error.exit_code)
-except KeyboardInterrupt:
+except KeyboardInterrupt as error:
+    sys.stderr.write(f"ovlay: interrupted: {{error}}\\n")
     sys.exit(130)
 """
 """The user's side of the elevation, with nobody to ask in between."""
