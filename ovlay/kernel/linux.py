@@ -182,16 +182,24 @@ class LinuxKernel(Kernel):
                 yield
                 done = True
             finally:
-                failed = None
-                for point, clone in clones if done else ():
-                    # It can be there already: on what the overlay covered, or within a mount that was just brought.
-                    if _shown(self.mounts(), point) != _shown(before, point):
-                        try:
-                            libc.move_mount(clone, point)
-                        except OSError as error:
-                            failed = failed or error
-                if failed is not None:
-                    raise failed
+                if done and self._bring_back(clones, before):
+                    failed = self._bring_back(clones, before)  # once more: what does not come back now is lost
+                    if failed is not None:
+                        raise failed
+
+    def _bring_back(self, clones: Sequence[tuple[str, int]], before: MountTable) -> OSError | None:
+        """Attach all mounts again that do not show as they did, whichever of them fails; returns the first failure."""
+        from ovlay.kernel import libc
+
+        failed = None
+        for point, clone in clones:
+            # It can be there already: on what the overlay covered, or within a mount that was just brought.
+            if _shown(self.mounts(), point) != _shown(before, point):
+                try:
+                    libc.move_mount(clone, point)
+                except OSError as error:
+                    failed = failed or error
+        return failed
 
     @contextlib.contextmanager
     def writable_view(self, target: str) -> Iterator[int]:
