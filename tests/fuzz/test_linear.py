@@ -7,7 +7,7 @@ import pytest
 from tests.fuzz.large import SHAPES, Shape, seconds
 
 FACTOR = 8
-BOUND = 32  # of the eightfold input: a cache that is too small adds some; a quadratic parser takes sixty-four times
+BOUND = 20  # of the eightfold input; a quadratic parser takes sixty-four times as long
 LEAST = 0.004  # seconds: less cannot be told from noise
 START, LARGEST = 4_000, 250_000
 
