@@ -10,6 +10,8 @@ import json
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
+from ovlay.host import OWN_LIMIT
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -31,7 +33,7 @@ class Seen(NamedTuple):
 def read_bases(host: Host, target: str) -> dict[str, Seen]:
     """What was seen, by path relative to the target; {} where nothing is known, or where it is not for us."""
     try:
-        document = json.loads(host.read(bases_path(host, target), limit=1 << 30) or "")
+        document = json.loads(host.read(bases_path(host, target), limit=OWN_LIMIT) or "")
         return {path: Seen(str(base), str(wanted)) for path, (base, wanted) in document["bases"].items()}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return {}

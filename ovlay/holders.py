@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ovlay.errors import NotActive, NotPermitted
-from ovlay.paths import listed, normal
+from ovlay.paths import normal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from ovlay.changes.meaning import Meant
     from ovlay.kernel import Mount
     from ovlay.kernel.holders import FileUse, User, Users
-    from ovlay.paths import Paths
 
 HOLDERS_SCHEMA = "ovlay.holders/1"
 
@@ -69,7 +68,7 @@ class Holders(NamedTuple):
         return {"schema": HOLDERS_SCHEMA, **as_json(self), "complete": self.complete}
 
 
-def find_holders(backend: Backend, paths: Paths = ()) -> Holders:
+def find_holders(backend: Backend, paths: Sequence[str] = ()) -> Holders:
     """The holders of a driver's overlay; see `ovlay.Overlay.holders`."""
     from ovlay.ancestry import is_below
     from ovlay.changes.meaning import no_such_path
@@ -77,7 +76,7 @@ def find_holders(backend: Backend, paths: Paths = ()) -> Holders:
 
     host, target = backend.host, backend.target
     mounts = _overlays(backend)
-    meant = _meant(backend, mounts, listed(paths))
+    meant = _meant(backend, mounts, paths)
     trees = {_absolute(target, path) for path in (*meant.found, *meant.missing)}
     changed, reason = _changed_files(backend) if mounts else (frozenset[str](), "")
     names = changed or frozenset[str]()

@@ -10,6 +10,7 @@ from ovlay.advice import DEFAULT_TARGET, command
 from ovlay.carrying import Outcome, carry_out, recovered
 from ovlay.errors import OvlayError
 from ovlay.model import Mode, Persistence
+from ovlay.paths import listed
 from ovlay.target import target_on
 
 if TYPE_CHECKING:
@@ -67,7 +68,6 @@ class Overlay:
         """
         from ovlay.changes.find import find_changes
         from ovlay.manifest.managed import mark_managed
-        from ovlay.paths import listed
         from ovlay.receipts import read_receipts
 
         found = find_changes(self.backend, listed(paths), hashes=hashes, everything=everything)
@@ -81,7 +81,6 @@ class Overlay:
         neither there now nor in the base while nobody uses it.
         """
         from ovlay.holders import find_holders
-        from ovlay.paths import listed
 
         return find_holders(self.backend, listed(paths))
 
@@ -133,8 +132,6 @@ class Overlay:
         keeps the old one until it is restarted. Raises `NotActive`, `NotPermitted`, `InvalidInput`, `StateForbids`,
         `NoSpace`, and `Conflict` that names what could not be restored.
         """
-        from ovlay.paths import listed
-
         wanted = listed(paths)
         return carry_out(self.host, lambda: self.backend.plan_revert(wanted), confirm)
 
@@ -203,7 +200,6 @@ class Overlay:
         ``destination`` is a directory, made where it is missing; ``upper`` says which of `leftovers` is meant where
         there are several. Raises `NotPermitted`, `InvalidInput`, `StateForbids` where something is there already.
         """
-        from ovlay.paths import listed
         from ovlay.salvage import plan_salvage
 
         place, wanted = os.fspath(destination), listed(paths)
@@ -227,7 +223,6 @@ class Overlay:
         `StateForbids`, and `InvalidInput`.
         """
         from ovlay.manifest.capture import plan_capture
-        from ovlay.paths import listed
 
         wanted, file = listed(paths), None if to is None else os.fspath(to)
         # These steps check what they copy, and what they replace, themselves.
@@ -253,7 +248,6 @@ class Overlay:
         """
         from ovlay.manifest.declaring import declare
         from ovlay.manifest.drift import find_drift
-        from ovlay.paths import listed
 
         return find_drift(self.backend, declare(self.backend, listed(manifests), user=user), ignore=ignore)
 
@@ -271,7 +265,6 @@ class Overlay:
     ) -> Application:
         """What `apply` would do, and what it would leave alone; changes nothing."""
         from ovlay.manifest.apply import prepare, prepare_files
-        from ovlay.paths import listed
 
         ways = {"force": force, "enable": enable, "triggers": triggers, "quick": quick}
         if declared is None:
@@ -300,7 +293,6 @@ class Overlay:
         before something went wrong stays, and the next call goes on from there.
         """
         from ovlay.manifest.finding import Readings
-        from ovlay.paths import listed
 
         made: list[Application] = []
         files, readings = listed(manifests), Readings()

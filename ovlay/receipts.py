@@ -11,6 +11,7 @@ import json
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ovlay.host import OWN_LIMIT
 from ovlay.model import Persistence
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def read_book(host: Host, status: Status) -> Book:
     if status.overlay is None:
         return Book({})
     durable = is_durable(status)
-    text = host.read(book_path(host, status.target, durable=durable), limit=1 << 30)
+    text = host.read(book_path(host, status.target, durable=durable), limit=OWN_LIMIT)
     return parse_book(text or "", "" if durable else status.overlay.device)
 
 

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ovlay.errors import OvlayError, reason_of
+from ovlay.host import OWN_LIMIT
 from ovlay.receipts import (
     SCHEMA,
     Receipt,
@@ -254,7 +255,7 @@ class Journal:
         self._host.make_private_directory(folder)
 
     def _read(self) -> dict[str, Receipt]:
-        return parse_book(self._host.read(self._path, limit=1 << 30) or "", self._identity).receipts
+        return parse_book(self._host.read(self._path, limit=OWN_LIMIT) or "", self._identity).receipts
 
     def _open(self) -> None:
         withdraw_verdicts(self._host, self._target, durable=self._durable)

@@ -80,14 +80,12 @@ def _is_there(side: int, path: str) -> bool:
 
 def _followed(backend: Backend, path: str) -> str:
     """The same path by where its directory really is, as the target shows it; as it is where it has none."""
-    from ovlay.files.destination import opened_parent
+    from ovlay.files.destination import opened_parent, place_below
 
     root = os.open(backend.host.path(backend.target), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         with opened_parent(root, backend.target, path) as parent:
-            start, end = (os.readlink(f"/proc/self/fd/{descriptor}") for descriptor in (root, parent))
-            below = posixpath.relpath(end, start)
-            return posixpath.normpath(posixpath.join(below, posixpath.basename(path)))
+            return posixpath.normpath(posixpath.join(place_below(root, parent), posixpath.basename(path)))
     except PermissionError as error:
         raise NotPermitted(f"{backend.target}/{path}: may not be looked at", remedy="run it as root") from error
     except OSError as error:

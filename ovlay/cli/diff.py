@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ovlay.advice import command
 from ovlay.changes.change import ChangeKind
+from ovlay.cli.main import DIFFERS
 
 if TYPE_CHECKING:
     import argparse
@@ -28,7 +29,6 @@ examples:
   ovlay diff --name-only -0 | xargs -0 ls -ld
 """
 
-DIFFERS = 1
 
 _MOST_ERRORS = 10
 _HASH = 12  # hexadecimal digits that are shown to a person

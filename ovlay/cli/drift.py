@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ovlay.cli.main import DIFFERS
 from ovlay.manifest.drift import DRIFT_SCHEMA as SCHEMA
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ examples:
 """
 
 __all__ = ["EXAMPLES", "SCHEMA", "add_arguments", "run"]
-
-DIFFERS = 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

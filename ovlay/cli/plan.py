@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ovlay.advice import command
+from ovlay.cli.main import DIFFERS
 from ovlay.manifest.finding import State
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ examples:
 
 SCHEMA = "ovlay.comparison/1"
 
-DIFFERS = 1
 CONFLICTS = 5
 
 

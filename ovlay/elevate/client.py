@@ -173,42 +173,53 @@ class _Started(NamedTuple):
     said: _Said
 
 
+class _Refused(NamedTuple):
+    """Nothing was started: why, and the exit status of the program that was asked."""
+
+    error: OvlayError
+    status: int
+
+
 def _started(elevator: Elevator) -> _Started:
     """The helper, by this program, or by what is to be tried where that could ask nobody; raises the first refusal."""
     command, code = _command()
-    refused: OvlayError | None = None
+    refusals: list[OvlayError] = []
     way: Elevator | None = elevator
     while way is not None:
-        ours, theirs = socket.socketpair()
-        with contextlib.ExitStack() as closing:
-            closing.enter_context(ours)
-            with theirs, text_agent(way):
+        answer = _asked(way, command, code)
+        if isinstance(answer, _Started):
+            return answer
+        refusals.append(answer.error)
+        way = way.next_after(answer.status)
+    raise refusals[0]
+
+
+def _asked(way: Elevator, command: Sequence[str], code: bytes | None) -> _Started | _Refused:
+    """What comes of asking with one program."""
+    ours, theirs = socket.socketpair()
+    with contextlib.ExitStack() as closing:
+        closing.enter_context(ours)
+        with text_agent(way):
+            with theirs:
                 process = _start(way.argv(command), theirs)
-                theirs.close()
-                said = _Said(process, shown=way.can_ask)
-                try:
-                    if code is not None:
-                        _send_code(ours, code)
-                    greeting, _ = Wire(ours).receive()
-                except KeyboardInterrupt:
-                    ours.close()
-                    _let_end(process)
-                    raise KeyboardInterrupt(
-                        "interrupted before root's rights were given; nothing was changed"
-                    ) from None
-                except (EOFError, OSError):
-                    status = process.wait()
-                    refused = refused or _not_started(way, status, said.text())
-                    way = way.next_after(status)
-                    continue
-            if "hello" not in greeting or greeting.get("uid") != 0:
-                raise NotPermitted(
-                    f"{way.name} started the helper, but not as root", remedy="choose another program with --elevate"
-                )
-            closing.pop_all()
-            return _Started(ours, process, said)
-    assert refused is not None
-    raise refused
+            said = _Said(process, shown=way.can_ask)
+            try:
+                if code is not None:
+                    _send_code(ours, code)
+                greeting, _ = Wire(ours).receive()
+            except KeyboardInterrupt:
+                ours.close()
+                _let_end(process)
+                raise KeyboardInterrupt("interrupted before root's rights were given; nothing was changed") from None
+            except (EOFError, OSError):
+                status = process.wait()
+                return _Refused(_not_started(way, status, said.text()), status)
+        if "hello" not in greeting or greeting.get("uid") != 0:
+            raise NotPermitted(
+                f"{way.name} started the helper, but not as root", remedy="choose another program with --elevate"
+            )
+        closing.pop_all()
+    return _Started(ours, process, said)
 
 
 def _let_end(process: subprocess.Popen[bytes]) -> None:

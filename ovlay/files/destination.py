@@ -75,6 +75,12 @@ def opened_parent(root: int, target: str, relative: str) -> Iterator[int]:
         os.close(descriptor)
 
 
+def place_below(root: int, descriptor: int) -> str:
+    """Where an open directory is, relative to another one that is open, by the names that the kernel has for both."""
+    start, end = (os.readlink(f"/proc/self/fd/{each}") for each in (root, descriptor))
+    return posixpath.relpath(end, start)
+
+
 def _open_beneath(root: int, path: str) -> int:
     """openat2(2), again where it says EAGAIN: anything was renamed or mounted while it followed a ``..``."""
     from ovlay.kernel import libc

@@ -18,7 +18,7 @@ from ovlay.changes.content import FILE
 from ovlay.changes.find import private
 from ovlay.errors import InvalidInput
 from ovlay.files.copying import is_whiteout
-from ovlay.files.destination import opened_parent
+from ovlay.files.destination import opened_parent, place_below
 from ovlay.files.label import read_label
 from ovlay.files.source import content_of
 from ovlay.receipts import NOTHING
@@ -70,8 +70,7 @@ class Side:
         while folder:
             descriptor = self.folder(folder + "/x")
             if descriptor is not None:
-                start, end = (os.readlink(f"/proc/self/fd/{opened}") for opened in (self.root, descriptor))
-                true = posixpath.relpath(end, start)
+                true = place_below(self.root, descriptor)
                 return posixpath.normpath(posixpath.join(true, rest)) if rest else true.removeprefix(".")
             folder, _, name = folder.rpartition("/")
             rest = posixpath.join(name, rest) if rest else name

@@ -116,15 +116,7 @@ def test_a_manifest_that_is_in_the_overlay_itself(cli: Cli) -> None:
     assert "is in the overlay itself" in found["lib/mine/a.conf"]["detail"]
 
 
-FROM_A_SOURCE = """\
-schema = 1
-[[file]]
-path = "/usr/lib/mine/a.conf"
-source = "/usr/share/mine/a.conf"
-mode = "0644"
-owner = {owner}
-group = {group}
-"""
+FROM_A_SOURCE = MANIFEST.replace('text = "a\\n"', 'source = "/usr/share/mine/a.conf"')
 
 
 def test_what_is_declared_from_a_source_in_the_overlay_is_lost_until_it_is_captured(cli: Cli) -> None:

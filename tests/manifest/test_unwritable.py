@@ -92,7 +92,7 @@ def test_what_cannot_be_known_of_the_base_is_told_and_all_else_is_done(case: Cas
 
 @pytest.mark.usefixtures("data")
 @pytest.mark.parametrize("lazy", [False, True])
-def test_the_overlay_goes_all_the_same(case: Case, lazy: bool) -> None:  # noqa: FBT001
+def test_the_overlay_goes_all_the_same(case: Case, *, lazy: bool) -> None:
     case.apply()
     assert case.overlay.unmount(lazy=lazy).changed
     assert not case.overlay.status().active

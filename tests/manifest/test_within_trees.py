@@ -38,7 +38,7 @@ def problem(case: Case, *entries: str) -> Problem:
     ],
 )
 @pytest.mark.parametrize("first", [True, False])
-def test_an_entry_in_a_file_of_a_tree(case: Case, entry: str, first: bool) -> None:  # noqa: FBT001
+def test_an_entry_in_a_file_of_a_tree(case: Case, entry: str, *, first: bool) -> None:
     case.put("app/conf", "file")
     case.put("app/conf-x", "beside it")
     found = problem(case, *((entry, TREE) if first else (TREE, entry)))

@@ -118,7 +118,8 @@ def test_an_upper_is_never_taken_from_under_its_overlay(overlay: ovlay.Overlay) 
 def test_a_fresh_upper_has_the_time_of_what_it_lies_on(overlay: ovlay.Overlay) -> None:
     """systemd takes a newer /usr for an update, and does over at the next boot what follows one: systemd.unit(5)."""
     top = overlay.host.path("/usr")
-    with overlay.host.kernel.unsealed("/usr"):  # type: ignore[attr-defined]
+    assert isinstance(overlay.host, SimulatedHost)
+    with overlay.host.kernel.unsealed("/usr"):
         os.utime(top, (1_000_000, 1_000_000))
     overlay.enable()
     assert os.stat(top).st_mtime == 1_000_000
