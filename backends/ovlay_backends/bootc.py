@@ -215,15 +215,12 @@ def knows_read_only(backend: Backend) -> bool:
     return version is not None and version >= Version(READ_ONLY_SINCE)
 
 
-_LONGEST_VERSION = 256  # characters: garbage of any length is not taken apart
-
-
 def parse_bootc_version(text: str) -> Version | None:
     """The version in what ``bootc --version`` prints ("bootc 1.15.0"), or None."""
     from packaging.version import Version
 
     words = text.split()
-    if len(words) < 2 or words[0] != "bootc" or len(words[1]) > _LONGEST_VERSION:
+    if len(words) < 2 or words[0] != "bootc":
         return None
     try:
         return Version(words[1])
